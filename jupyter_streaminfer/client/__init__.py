@@ -1,0 +1,10 @@
+"""What a notebook imports: `connect()`, and the same calls against a server or an engine in this process."""
+
+from jupyter_streaminfer.client.client import Client
+from jupyter_streaminfer.client.connect import connect
+from jupyter_streaminfer.client.errors import ConnectionLost, NotAuthorized
+from jupyter_streaminfer.client.predictions import Predictions
+from jupyter_streaminfer.client.stream import ClientStream
+from jupyter_streaminfer.client.timings import StreamTimings
+
+__all__ = ["Client", "ClientStream", "ConnectionLost", "NotAuthorized", "Predictions", "StreamTimings", "connect"]

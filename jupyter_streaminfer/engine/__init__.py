@@ -1,0 +1,8 @@
+"""What decides: admission, routing, the models and the streams. It runs in a plain script."""
+
+from jupyter_streaminfer.engine.config import EngineConfig
+from jupyter_streaminfer.engine.cursor import Cursor
+from jupyter_streaminfer.engine.engine import Engine
+from jupyter_streaminfer.engine.stream import Stream
+
+__all__ = ["Cursor", "Engine", "EngineConfig", "Stream"]

@@ -1,0 +1,1 @@
+"""What computes: batcher, scheduler, KV cache, sampler, model families. torch is imported in this room only."""

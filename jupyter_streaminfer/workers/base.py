@@ -1,0 +1,61 @@
+"""What a placement is: somewhere that a loaded model computes.
+
+The engine knows workers by this interface alone. A placement is one file beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What to load and the bounds it must keep."""
+
+    name: str
+    version: str
+    path: Path
+    max_batch_size: int = 32
+    """Sequences (generate) or rows (predict) computed together at most."""
+    max_wait_ms: float = 2.0
+    """How long a prediction waits for company before its batch is flushed."""
+    max_queue: int = 1024
+    """Jobs waiting for a place at most; the next one is rejected as ``overloaded``."""
+    step_tokens: int = 1024
+    """Prompt and new tokens that one step may compute at most."""
+    cache_bytes: int = 512 * 2**20
+    """The KV cache's budget."""
+    threads: int = 0
+    """Computing threads of this model; 0 leaves the choice to the placement."""
+
+
+OnEvents = Callable[[list[JobEvent]], None]
+"""Called on the event loop that started the worker, once a step, with all that the step brought."""
+OnDeath = Callable[[Exception], None]
+"""Called on that loop when the worker can compute no more; its unfinished jobs get no further event."""
+
+
+class Worker(Protocol):
+    """One model version, computing in one place."""
+
+    placement: str
+
+    async def start(self, on_events: OnEvents, on_death: OnDeath) -> ModelInfo:
+        """Load and warm up; the model can answer when this returns.
+
+        Raises `StreaminferError` with the reason when the folder cannot be loaded.
+        """
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its first event is `Admitted` or `Rejected`."""
+
+    def cancel(self, job: str) -> None:
+        """End a job before the next step and free its place; no event follows. Unknown ids are ignored."""
+
+    async def stop(self) -> None:
+        """Compute no more, free the model, and return when the place is empty."""

@@ -1,0 +1,142 @@
+"""The thread placement: the step loop on a thread of this process, one event-loop callback a step."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+
+from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, StreaminferError
+from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents
+
+NICENESS = 10
+"""How much lower than the event loop's the computing threads' priority is, so that the server still feels idle."""
+
+Command = Callable[[], None]
+
+
+class ThreadWorker:
+    """One model version on a thread of its own. torch is imported, and the model lives, on that thread only."""
+
+    placement = "thread"
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._jobs: queue.SimpleQueue[Job | str | None] = queue.SimpleQueue()
+        """What the loop asks for: a job, the id of one to cancel, or None to stop."""
+
+    async def start(self, on_events: OnEvents, on_death: OnDeath) -> ModelInfo:
+        """See `Worker.start`."""
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._on_events = on_events
+        self._on_death = on_death
+        self._ready: asyncio.Future[ModelInfo] = loop.create_future()
+        self._ended = asyncio.Event()
+        threading.Thread(target=self._run, name=f"streaminfer-{self._spec.name}", daemon=True).start()
+        return await self._ready
+
+    def submit(self, job: Job) -> None:
+        """See `Worker.submit`."""
+        self._jobs.put(job)
+
+    def cancel(self, job: str) -> None:
+        """See `Worker.cancel`."""
+        self._jobs.put(job)
+
+    async def stop(self) -> None:
+        """See `Worker.stop`."""
+        self._jobs.put(None)
+        await self._ended.wait()
+
+    # On the worker's thread.
+
+    def _run(self) -> None:
+        _lower_priority()
+        try:
+            self._compute()
+        finally:
+            self._post(self._ended.set)
+
+    def _compute(self) -> None:
+        spec = self._spec
+        try:
+            from jupyter_streaminfer.inference.load import load_runtime
+
+            runtime = load_runtime(
+                spec.path,
+                max_batch_size=spec.max_batch_size,
+                max_wait_ms=spec.max_wait_ms,
+                max_queue=spec.max_queue,
+                step_tokens=spec.step_tokens,
+                cache_bytes=spec.cache_bytes,
+                threads=spec.threads,
+            )
+            runtime.warm_up()
+        except Exception as error:
+            reason = error
+            self._post(lambda: self._settle(reason))
+            return
+        info = runtime.info
+        self._post(lambda: self._settle(info))
+        try:
+            while True:
+                events: list[JobEvent] = []
+                for command in self._commands(runtime.due_in()):
+                    if command is None:
+                        return
+                    if isinstance(command, str):
+                        runtime.cancel(command)
+                    elif event := runtime.submit(command):
+                        events.append(event)
+                if runtime.due_in() == 0:
+                    events += runtime.step()
+                if events:
+                    self._post(lambda batch=events: self._on_events(batch))  # type: ignore[misc]
+        except Exception as error:
+            reason = error
+            self._post(lambda: self._on_death(reason))
+
+    def _commands(self, due_in: float | None) -> list[Job | str | None]:
+        """All that was asked since; waits for something to do when there is nothing to compute."""
+        commands: list[Job | str | None] = []
+        try:
+            if due_in is None or due_in > 0:
+                commands.append(self._jobs.get(timeout=due_in))
+            while True:
+                commands.append(self._jobs.get_nowait())
+        except queue.Empty:
+            return commands
+
+    def _post(self, callback: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            # The loop was closed without `stop`: nobody is left to be told.
+            self._jobs.put(None)
+
+    # Back on the loop.
+
+    def _settle(self, outcome: ModelInfo | Exception) -> None:
+        if self._ready.cancelled():
+            return
+        if isinstance(outcome, ModelInfo):
+            self._ready.set_result(outcome)
+        elif isinstance(outcome, StreaminferError):
+            self._ready.set_exception(outcome)
+        else:
+            self._ready.set_exception(
+                StreaminferError("internal", f"Loading {self._spec.path} failed: {type(outcome).__name__}: {outcome}")
+            )
+
+
+def _lower_priority() -> None:
+    """Yield to the event loop whenever it wants a core; threads started from here inherit it.
+
+    Linux alone gives single threads a priority of their own; elsewhere the call would slow the whole server.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

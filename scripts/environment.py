@@ -1,0 +1,35 @@
+"""The project's own virtual environment, made and kept by the two commands of the README."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / ".venv"
+PROGRAMS = FOLDER / ("Scripts" if os.name == "nt" else "bin")
+"""Where the environment's commands are, node and npm among them."""
+
+
+def run(*command: str | Path) -> None:
+    """Run a command of the environment from the repository's root; its failure ends this program."""
+    words = [str(word) for word in command]
+    print("$", " ".join(words), flush=True)
+    environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(FOLDER)}
+    environment.pop("PYTHONHOME", None)
+    status = subprocess.run(words, cwd=ROOT, env=environment).returncode
+    if status:
+        sys.exit(status)
+
+
+def install(*requirements: str) -> None:
+    """Install into the environment, within the constraints; makes the environment if there is none."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
+    if not (PROGRAMS / ("python.exe" if os.name == "nt" else "python")).exists():
+        venv.create(FOLDER, with_pip=True)
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
+    run(PROGRAMS / "python", "-m", "pip", "install", *quiet, "--constraint", "constraints.txt", *requirements)
