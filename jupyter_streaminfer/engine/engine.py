@@ -217,7 +217,7 @@ class Engine:
                 if not generation.admitted.done():
                     generation.admitted.set_result(stream)
             case Started():
-                stream.start()
+                stream.start(event.ago_ms)
             case Finished():
                 if event.text:
                     stream.append([], event.text)

@@ -64,10 +64,10 @@ class Stream:
 
     # The writer's side.
 
-    def start(self) -> None:
-        """Note that the first computation begins."""
+    def start(self, ago_ms: float) -> None:
+        """Note that the first computation began, ``ago_ms`` before now."""
         if self._queue_ms is None:
-            self._queue_ms = self._elapsed_ms()
+            self._queue_ms = round(max(0.0, self._elapsed_ms() - ago_ms), 2)
 
     def append(self, token_ids: list[int], text: str) -> None:
         """Append one delta and tell every cursor."""

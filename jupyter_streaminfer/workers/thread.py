@@ -73,7 +73,7 @@ class ThreadWorker:
                 max_queue=spec.max_queue,
                 step_tokens=spec.step_tokens,
                 cache_bytes=spec.cache_bytes,
-                threads=spec.threads,
+                threads=spec.threads or _spare_cores(),
             )
             runtime.warm_up()
         except Exception as error:
@@ -131,6 +131,16 @@ class ThreadWorker:
             self._ready.set_exception(
                 StreaminferError("internal", f"Loading {self._spec.path} failed: {type(outcome).__name__}: {outcome}")
             )
+
+
+def _spare_cores() -> int:
+    """All cores but the one that the event loop and its clients need.
+
+    Computing threads that wait for one another at every operation, and for a core besides, are many times
+    slower than fewer of them.
+    """
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, cores - 1)
 
 
 def _lower_priority() -> None:

@@ -1,0 +1,136 @@
+"""The extension: its configuration, its start, and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
+from traitlets import Float, Integer, List, Unicode
+
+from jupyter_streaminfer.engine import Engine, EngineConfig
+from jupyter_streaminfer.protocol import StreaminferError
+from jupyter_streaminfer.server import health, models, streams, ws
+from jupyter_streaminfer.server.activity import Activity
+from jupyter_streaminfer.server.address import Announcement, local_url
+from jupyter_streaminfer.server.connection import Connection
+from jupyter_streaminfer.server.secret import Secret
+
+GOODBYE = "the server stops"
+GOODBYE_S = 1.0
+"""How long a client has to answer the goodbye, in seconds; one that reads nothing cannot."""
+
+_DEFAULTS = EngineConfig()
+
+
+def _count(default: int, help: str, min: int = 1) -> Any:
+    return Integer(default, min=min, help=help).tag(config=True)
+
+
+def _amount(default: float, help: str) -> Any:
+    return Float(default, min=0.0, help=help).tag(config=True)
+
+
+class StreaminferApp(ExtensionApp):
+    """Streaming inference inside the Jupyter server."""
+
+    name = "jupyter_streaminfer"
+    description = "Streaming inference inside the Jupyter server."
+    load_other_extensions = True
+
+    preload = List(Unicode(), help="Names of bundled models to load when the server starts, in the background.").tag(
+        config=True
+    )
+    stop_timeout_s = _amount(10.0, "How long stopping may take, in seconds; then the rest is dropped.")
+    max_requests_per_connection = _count(1024, "Requests and open streams of one WebSocket connection at most.")
+
+    max_models = _count(_DEFAULTS.max_models, "Models loaded or loading at once, at most.")
+    max_streams = _count(
+        _DEFAULTS.max_streams, "Streams kept, open and closed, at most; the oldest closed one makes room."
+    )
+    stream_ttl_s = _amount(_DEFAULTS.stream_ttl_s, "How long a closed stream can still be read, in seconds.")
+    grace_s = _amount(
+        _DEFAULTS.grace_s, "How long a stream that nobody reads goes on, in seconds, unless it is detached."
+    )
+    max_batch_size = _count(_DEFAULTS.max_batch_size, "Sequences or rows that a model computes together at most.")
+    max_wait_ms = _amount(_DEFAULTS.max_wait_ms, "How long a prediction waits for company, in milliseconds.")
+    max_queue = _count(_DEFAULTS.max_queue, "Requests that wait for one model at most.")
+    step_tokens = _count(_DEFAULTS.step_tokens, "Prompt and new tokens that one step computes at most.")
+    cache_bytes = _count(_DEFAULTS.cache_bytes, "One model's KV cache, in bytes.")
+    threads = _count(_DEFAULTS.threads, "Computing threads per model; 0: all cores but one.", min=0)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.engine: Engine | None = None
+        """There from the start of the server's loop to the end of the extension."""
+        self.secret = Secret()
+        self.connections: set[Connection] = set()
+        self.activity: Activity
+        self._announcement: Announcement | None = None
+        self._loads: set[asyncio.Task[None]] = set()
+
+    def initialize_settings(self) -> None:
+        """Prepare what handlers use."""
+        assert self.serverapp is not None  # noqa: S101 (linked before it is initialized)
+        self.activity = Activity(self.serverapp.web_app.settings, lambda: bool(self.current_activity()))
+
+    def initialize_handlers(self) -> None:
+        """Register the addresses."""
+        for service in (models, streams, health, ws):
+            self.handlers.extend(service.default_handlers)
+
+    async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """Create the engine on the running loop, and tell kernels started from now on where it is."""
+        self.engine = Engine(
+            EngineConfig(**{field: getattr(self, field) for field in EngineConfig.__dataclass_fields__})
+        )
+        self.activity.start()
+        self._announcement = Announcement(local_url(serverapp), self.secret)
+        for name in self.preload:
+            task = asyncio.create_task(self._preload(self.engine, name))
+            self._loads.add(task)
+            task.add_done_callback(self._loads.discard)
+
+    async def _preload(self, engine: Engine, name: str) -> None:
+        try:
+            status = await engine.load(name)
+        except StreaminferError as error:
+            self.log.error("Preloading model %r failed: %s", name, error)
+        else:
+            self.log.info("Model %r is ready after %.0f ms.", name, status.loaded_ms)
+
+    def current_activity(self) -> dict[str, int] | None:
+        """Work that is under way, by model; none when idle. A server with work is not stopped as idle."""
+        if self.engine is None:
+            return None
+        work = {model.name: model.active + (model.state == "loading") for model in self.engine.models()}
+        return {name: count for name, count in work.items() if count} or None
+
+    async def stop_extension(self) -> None:
+        """End every stream, tell every connection (close code 1001), free the models: within ``stop_timeout_s``."""
+        if self.engine is None:
+            return
+        engine, self.engine = self.engine, None
+        self.activity.stop()
+        if self._announcement is not None:
+            self._announcement.withdraw()
+        for load in self._loads:
+            load.cancel()
+        try:
+            async with asyncio.timeout(self.stop_timeout_s):
+                await engine.close()
+                await self._close_connections()
+        except TimeoutError:
+            self.log.warning("Stopping took longer than %g s; the rest is dropped.", self.stop_timeout_s)
+        finally:
+            for connection in list(self.connections):
+                connection.close(1001, GOODBYE)
+                connection.transport.abort()
+
+    async def _close_connections(self) -> None:
+        ends = [connection.ended for connection in self.connections]
+        for connection in list(self.connections):
+            connection.close(1001, GOODBYE)
+        if ends:
+            await asyncio.wait(ends, timeout=GOODBYE_S)

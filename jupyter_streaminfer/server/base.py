@@ -1,0 +1,142 @@
+"""What every handler of ours has: the kernels' way in, the engine, and one shape of errors."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from http.client import responses
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import msgspec
+from jupyter_server.auth import IdentityProvider
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from tornado.web import HTTPError, stream_request_body
+
+from jupyter_streaminfer.engine import Engine
+from jupyter_streaminfer.protocol import MAX_MESSAGE_BYTES, ErrorInfo, StreaminferError
+from jupyter_streaminfer.server.decode import decode
+from jupyter_streaminfer.server.secret import SecretIdentityProvider
+
+if TYPE_CHECKING:
+    from jupyter_streaminfer.server.app import StreaminferApp
+
+T = TypeVar("T")
+
+AUTH_RESOURCE = "streaminfer"
+
+STATUS = {
+    "invalid_request": 400,
+    "model_not_found": 404,
+    "stream_not_found": 404,
+    "model_not_ready": 503,
+    "rate_limited": 429,
+    "overloaded": 503,
+    "too_large": 413,
+    "expired": 503,
+    "deadline": 504,
+    "cancelled": 409,
+    "worker_lost": 503,
+    "internal": 500,
+}
+"""The HTTP status of each error code."""
+
+_HTTP_ERRORS = {
+    403: "This request is not authenticated or not authorized. Send the server's token, or log in.",
+    404: "There is nothing at this address, or the request came from another origin.",
+    405: "This address does not support that method.",
+}
+
+
+_by_secret = SecretIdentityProvider()
+
+
+class StreaminferMixin(JupyterHandler):
+    """For REST and WebSocket handlers alike."""
+
+    auth_resource = AUTH_RESOURCE
+
+    @property
+    def app(self) -> StreaminferApp:
+        """The extension."""
+        return cast("StreaminferApp", self.settings["jupyter_streaminfer"])
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; raises `StreaminferError` ``overloaded`` before the extension is started and after it stopped."""
+        if self.app.engine is None:
+            raise StreaminferError("overloaded", "The server is starting or stopping. Try again.", retryable=True)
+        return self.app.engine
+
+    @cached_property
+    def identity_provider(self) -> IdentityProvider:
+        """The server's own, except for a request that carries the kernels' secret."""
+        if self.app.secret.opens(self.request.headers.get("Authorization", "")):
+            return _by_secret
+        return super().identity_provider
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Answer an exception: a refusal of the engine's has a status of its own."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, StreaminferError):
+            status_code = STATUS[error.code]
+        super().send_error(status_code, **kwargs)
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """A refusal is an answer, not a fault: no traceback."""
+        if not isinstance(value, StreaminferError):
+            super().log_exception(typ, value, tb)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """The error as JSON: ``code``, ``message``, ``retryable``, and ``field`` and ``retry_after_ms`` where known."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, StreaminferError):
+            info = error.info
+        elif isinstance(error, HTTPError):
+            # Jupyter's own refusals; the protocol has no code of its own for them, the status tells them apart.
+            info = ErrorInfo("invalid_request", _HTTP_ERRORS.get(status_code) or responses.get(status_code, "Refused."))
+        else:
+            info = ErrorInfo("internal", "The server failed on this request; its log says more.")
+        if info.retry_after_ms is not None:
+            self.set_header("Retry-After", str(math.ceil(info.retry_after_ms / 1000)))
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode({**msgspec.to_builtins(info), "retryable": info.retryable}))
+
+
+@stream_request_body
+class RestHandler(StreaminferMixin, APIHandler):
+    """A REST handler. Its body is read only once the request is known to be allowed, and never beyond the limit."""
+
+    def initialize(self) -> None:
+        """Begin with an empty body."""
+        self._body = bytearray()
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Refuse strangers, and a body that says it is too large, before any of it is kept."""
+        await super().prepare()
+        if self.current_user is None and self.request.method != "OPTIONS":
+            raise HTTPError(403)
+        length = self.request.headers.get("Content-Length", "0")
+        if length.isdecimal() and int(length) > MAX_MESSAGE_BYTES:
+            raise _too_large()
+
+    def data_received(self, chunk: bytes) -> None:
+        """Keep the body up to the limit; a chunked one does not say its length before."""
+        if len(self._body) <= MAX_MESSAGE_BYTES:
+            self._body += chunk
+
+    def body(self, decoder: msgspec.json.Decoder[T]) -> T:
+        """The request's body as a message; raises `StreaminferError`."""
+        if len(self._body) > MAX_MESSAGE_BYTES:
+            raise _too_large()
+        return decode(bytes(self._body), decoder)
+
+    def reply(self, message: object, status: int = 200) -> None:
+        """Answer with a message as JSON."""
+        self.set_status(status)
+        self.finish(msgspec.json.encode(message))
+
+
+def _too_large() -> StreaminferError:
+    return StreaminferError(
+        "too_large", f"A request's body may have {MAX_MESSAGE_BYTES} bytes. Send it in smaller parts."
+    )

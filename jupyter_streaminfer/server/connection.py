@@ -1,0 +1,236 @@
+"""One client's connection: many requests at once, and one pump that writes what all its streams bring."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from jupyter_streaminfer.engine import Cursor, Engine, Stream
+from jupyter_streaminfer.protocol import (
+    AnyRequest,
+    Attach,
+    Cancel,
+    Error,
+    ErrorInfo,
+    Generate,
+    Ok,
+    Ping,
+    Pong,
+    Predict,
+    Reply,
+    StreaminferError,
+)
+from jupyter_streaminfer.server.decode import UnreadableRequestError, decode_request
+
+WRITE_BYTES = 256 * 1024
+"""What one write takes at most, beyond its last frame; then the socket has to take it before more is made."""
+OUTBOX_BYTES = 1024 * 1024
+"""Replies that wait to be written at most; beyond it no further frame is read until they are."""
+
+R = TypeVar("R", Generate, Predict)
+
+_log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class Transport(Protocol):
+    """What carries a connection's frames, whoever parses them."""
+
+    def send(self, frames: list[bytes]) -> Awaitable[None]:
+        """Write text frames, in order; done when the socket has taken them all. Raises `OSError` when it is closed."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye: a close frame after all that was written."""
+
+    def abort(self) -> None:
+        """Drop the socket."""
+
+
+class Connection:
+    """Requests in, frames out. Used on the engine's event loop only."""
+
+    def __init__(
+        self, engine: Callable[[], Engine], transport: Transport, max_requests: int, on_request: Callable[[], None]
+    ) -> None:
+        """``engine`` raises `StreaminferError` while there is none; ``on_request`` is told of each request for work."""
+        self.transport = transport
+        self._engine = engine
+        self._max_requests = max_requests
+        self._on_request = on_request
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """The requests that wait for the engine, by request id."""
+        self._readings: dict[str, Cursor] = {}
+        """The streams that are being read, by the id of the request that began it."""
+        self._ready: dict[str, None] = {}
+        """Those of them that have something to take, in the order in which it came."""
+        self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+        self._wake = asyncio.Event()
+        self._relieved = asyncio.Event()
+        self._pump_task = asyncio.create_task(self._pump())
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the socket is gone."""
+
+    # What the client sends.
+
+    def receive(self, frame: bytes) -> Awaitable[object] | None:
+        """Take one text frame. Where the client does not read its answers, what is returned is to be awaited first."""
+        id = None
+        try:
+            request = decode_request(frame)
+            id = request.id
+            self._start(request)
+        except UnreadableRequestError as error:
+            self._reply(Error.of(error.info, error.id))
+        except StreaminferError as error:
+            self._reply(Error.of(error.info, id))
+        except Exception:
+            self._reply(self._fault(id))
+        if self._outbox_bytes <= OUTBOX_BYTES:
+            return None
+        self._relieved.clear()
+        return self._relieved.wait()
+
+    def receive_binary(self) -> None:
+        """Refuse a binary frame."""
+        error = ErrorInfo(
+            "invalid_request", "Binary frames are not understood. Send each request as a text frame of JSON."
+        )
+        self._reply(Error.of(error))
+
+    def close(self, code: int, reason: str) -> None:
+        """Write what there still is and say goodbye; `closed` follows when the client answered."""
+        with contextlib.suppress(OSError):
+            while frames := self._next_frames():
+                self.transport.send(frames)
+        self.transport.close(code, reason)
+
+    def closed(self) -> None:
+        """Let go of everything: the socket is gone."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self._pump_task.cancel()
+        self._relieved.set()
+        for task in self._tasks.values():
+            task.cancel()
+        for cursor in self._readings.values():
+            cursor.close()
+        self._readings.clear()
+        self._ready.clear()
+
+    def _start(self, request: AnyRequest) -> None:
+        if request.id in self._tasks or request.id in self._readings:
+            raise StreaminferError(
+                "invalid_request",
+                f"A request with id {request.id!r} is under way on this connection. Give each one an id of its own.",
+                field="id",
+            )
+        match request:
+            case Ping():
+                self._reply(Pong(request.id))
+                return
+            case Cancel():
+                self._engine().cancel(request.stream)
+                self._reply(Ok(request.id))
+            case Attach():
+                self._admit()
+                self._read(request.id, self._engine().stream(request.stream), request.after, request.epoch)
+            case Generate():
+                self._admit()
+                self._tasks[request.id] = asyncio.create_task(self._answer(self._generate, request))
+            case Predict():
+                self._admit()
+                self._tasks[request.id] = asyncio.create_task(self._answer(self._predict, request))
+        self._on_request()
+
+    def _admit(self) -> None:
+        if len(self._tasks) + len(self._readings) >= self._max_requests:
+            raise StreaminferError(
+                "overloaded",
+                f"{self._max_requests} requests are under way on this connection, the most it may have. Send this "
+                "one again when another has ended.",
+                retryable=True,
+            )
+
+    # Requests that take time, a task each, so that none waits for another.
+
+    async def _answer(self, work: Callable[[R], Awaitable[None]], request: R) -> None:
+        try:
+            await work(request)
+        except StreaminferError as error:
+            self._reply(Error.of(error.info, request.id))
+        except Exception:
+            self._reply(self._fault(request.id))
+        finally:
+            del self._tasks[request.id]
+
+    async def _predict(self, request: Predict) -> None:
+        self._reply(await self._engine().predict(request))
+
+    async def _generate(self, request: Generate) -> None:
+        self._read(request.id, await self._engine().generate(request), -1, None)
+
+    def _read(self, id: str, stream: Stream, after: int, epoch: str | None) -> None:
+        if any(reading.stream is stream for reading in self._readings.values()):
+            raise StreaminferError(
+                "invalid_request",
+                f"This connection reads stream {stream.id} already, and events do not say which reading they are for. "
+                "Read it once and share it, or attach on another connection.",
+                field="stream",
+            )
+        cursor = stream.cursor(after, epoch, partial(self._mark, id))
+        self._readings[id] = cursor
+        self._reply(cursor.attached(id))
+        self._mark(id)
+
+    def _fault(self, id: str | None) -> Error:
+        _log.exception("A request on a streaminfer connection failed")
+        return Error.of(ErrorInfo("internal", "The server failed on this request; its log says more."), id)
+
+    # What the client is sent.
+
+    def _mark(self, id: str) -> None:
+        self._ready[id] = None
+        self._wake.set()
+
+    def _reply(self, reply: Reply) -> None:
+        frame = _encode(reply)
+        self._outbox.append(frame)
+        self._outbox_bytes += len(frame)
+        self._wake.set()
+
+    async def _pump(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if frames := self._next_frames():
+                    await self.transport.send(frames)
+                self._relieved.set()
+        except OSError:
+            # The socket is gone; its owner hears of that by itself and calls `closed`.
+            return
+
+    def _next_frames(self) -> list[bytes]:
+        """The replies, and what the ready streams have: all that came while the last write was under way, merged."""
+        frames, size = self._outbox, self._outbox_bytes
+        self._outbox, self._outbox_bytes = [], 0
+        while self._ready and size < WRITE_BYTES:
+            id = next(iter(self._ready))
+            del self._ready[id]
+            cursor = self._readings[id]
+            for frame in cursor.take_frames():
+                frames.append(frame)
+                size += len(frame)
+            if cursor.done:
+                cursor.close()
+                del self._readings[id]
+        if self._ready:
+            self._wake.set()
+        return frames

@@ -1,0 +1,31 @@
+"""What all tests share: tiny models, and the rule on missing real parts."""
+
+import os
+from pathlib import Path
+
+import pytest
+from tiny_models import build_llama
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: a random Llama with a context of 256 tokens."""
+    return build_llama(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def long_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a context of 16384 tokens, for streams that must be caught while they run."""
+    return build_llama(tmp_path_factory.mktemp("models") / "long", max_position_embeddings=16384)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI a test may not be skipped for want of a real part (a browser, a program), only for want of a GPU."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None:
+        return
+    reasons = [str(report.longrepr[2]) for report in reporter.stats.get("skipped", []) if report.longrepr]
+    missing = [reason for reason in reasons if "GPU" not in reason]
+    if missing and exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"CI: {len(missing)} tests were skipped for want of a real part: {sorted(set(missing))}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
