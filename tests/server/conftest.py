@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from jupyter_server.serverapp import ServerApp
+from pytest_jupyter.jupyter_server import *  # noqa: F403 (its fixtures, for this folder only: some are autouse)
 from safetensors.numpy import save_file
 from tornado.httpclient import HTTPClientError, HTTPResponse
 from tornado.websocket import WebSocketClientConnection
