@@ -39,6 +39,7 @@ LENGTH = 1024
 SHORT_LENGTH = 512
 SHORT_SHARE = 0.85
 TOKENS_PER_STEP = 8192
+WARM_STEPS = 50
 
 
 def train_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
@@ -147,6 +148,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--dropout", type=float, default=0.15)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the output folder's step; the optimizer's moments begin anew"
+    )
     options = parser.parse_args()
 
     torch.manual_seed(0)
@@ -158,7 +162,13 @@ def main() -> None:
     tokenizer = train_tokenizer([document.plain for document in train], options.vocabulary)
     model = build_model(len(tokenizer), options.dropout)
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{len(train)} documents, {parameters:,} parameters", flush=True)
+    done, best = 0, math.inf
+    if options.resume:
+        facts = json.loads((options.output / "training.json").read_text())
+        done, best = facts["step"], facts["held_out_perplexity"]
+        model.load_state_dict(LlamaForCausalLM.from_pretrained(options.output, dtype=torch.float32).state_dict())
+        draw.seed(done)
+    print(f"{len(train)} documents, {parameters:,} parameters, from step {done}", flush=True)
 
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -167,14 +177,16 @@ def main() -> None:
         lr=options.rate,
         betas=(0.9, 0.95),
     )
-    warm = 100
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warm, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, step / options.steps)))),
-    )
+
+    def rate(step: int) -> float:
+        """Linear over the first steps (of a resumed run too), then a cosine down to 2 % of the peak."""
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1, (done + step) / options.steps)))
+        return min((step + 1) / WARM_STEPS, 0.02 + 0.98 * cosine)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     rows = torch.empty(0, SHORT_LENGTH + 1, dtype=torch.long)
-    started, best, mean = time.monotonic(), math.inf, 0.0
-    for step in range(1, options.steps + 1):
+    started, mean = time.monotonic(), 0.0
+    for step in range(done + 1, options.steps + 1):
         length = SHORT_LENGTH if step <= SHORT_SHARE * options.steps else LENGTH
         size = TOKENS_PER_STEP // length
         if len(rows) < size or rows.shape[1] != length + 1:
@@ -188,7 +200,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        mean = loss.item() if step == 1 else 0.95 * mean + 0.05 * loss.item()
+        mean = loss.item() if not mean else 0.95 * mean + 0.05 * loss.item()
         if step % 10 == 0:
             print(f"step {step} loss {mean:.3f} {time.monotonic() - started:.0f} s", flush=True)
         if step % 100 == 0 or step == options.steps:

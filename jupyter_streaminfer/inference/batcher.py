@@ -1,0 +1,110 @@
+"""The dynamic batcher: rows of many jobs, gathered until a batch is full or its oldest has waited long enough.
+
+Pure Python and generic in its rows and outputs. A job larger than a batch is split over several and joined again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from jupyter_streaminfer.protocol import StreaminferError
+
+Row = TypeVar("Row")
+Output = TypeVar("Output")
+
+
+@dataclass(slots=True, eq=False)
+class Entry(Generic[Row, Output]):
+    """A job in the batcher."""
+
+    job: str
+    rows: Seq[Row]
+    arrived: float
+    """On the batcher's clock, seconds."""
+    outputs: list[Output]
+    taken: int = 0
+    """Rows that a batch has taken already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[Row]):
+    """Rows of one job, beginning at its row ``start``, in one batch."""
+
+    job: str
+    start: int
+    rows: Seq[Row]
+
+
+class Batcher(Generic[Row, Output]):
+    """Jobs in order of arrival; flushed at ``max_batch_size`` rows, or ``max_wait_ms`` after the oldest arrived."""
+
+    def __init__(
+        self, max_batch_size: int, max_wait_ms: float, max_queue: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.max_batch_size = max_batch_size
+        self.max_wait = max_wait_ms / 1000
+        self.max_queue = max_queue
+        self.clock = clock
+        self._entries: dict[str, Entry[Row, Output]] = {}
+        self._rows = 0
+        """Rows that no batch has taken."""
+
+    def __len__(self) -> int:
+        """Jobs that are not complete."""
+        return len(self._entries)
+
+    def submit(self, job: str, rows: Seq[Row]) -> None:
+        """Queue a job of at least one row; `StreaminferError` ``overloaded`` beyond ``max_queue`` jobs."""
+        if len(self._entries) >= self.max_queue:
+            raise StreaminferError(
+                "overloaded",
+                f"{len(self._entries)} predictions are waiting already; try again later",
+                retryable=True,
+            )
+        self._entries[job] = Entry(job, rows, self.clock(), [])
+        self._rows += len(rows)
+
+    def cancel(self, job: str) -> None:
+        """Forget a job; unknown ids are ignored."""
+        entry = self._entries.pop(job, None)
+        if entry is not None:
+            self._rows -= len(entry.rows) - entry.taken
+
+    def due_in(self) -> float | None:
+        """Seconds until the next batch is to be taken; None while no row waits."""
+        if not self._rows:
+            return None
+        if self._rows >= self.max_batch_size:
+            return 0.0
+        oldest = next(entry for entry in self._entries.values() if entry.taken < len(entry.rows))
+        return max(0.0, oldest.arrived + self.max_wait - self.clock())
+
+    def take(self) -> list[Part[Row]]:
+        """The next batch, oldest jobs first, at most ``max_batch_size`` rows; empty while none is due."""
+        parts: list[Part[Row]] = []
+        if self.due_in() != 0.0:
+            return parts
+        room = self.max_batch_size
+        for entry in self._entries.values():
+            rows = entry.rows[entry.taken : entry.taken + room]
+            if rows:
+                parts.append(Part(entry.job, entry.taken, rows))
+                entry.taken += len(rows)
+                room -= len(rows)
+            if not room:
+                break
+        self._rows -= self.max_batch_size - room
+        return parts
+
+    def complete(self, job: str, outputs: Seq[Output]) -> list[Output] | None:
+        """Add the outputs of a job's next rows; all of them, in order, once there is one for each row."""
+        entry = self._entries[job]
+        entry.outputs += outputs
+        if len(entry.outputs) < len(entry.rows):
+            return None
+        del self._entries[job]
+        return entry.outputs
