@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jupyter_streaminfer.client import connect as connect
+
 try:
     from jupyter_streaminfer._version import __version__
 except ImportError:
     # A checkout that was never built or installed has no version file.
     __version__ = "0.0.0.dev0"
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "connect"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is asked for: the server needs no client, and a kernel that only looks should not wait.
+    if name == "connect":
+        from jupyter_streaminfer.client import connect
+
+        return connect
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _jupyter_server_extension_points() -> list[dict[str, object]]:
+    """What the Jupyter server loads."""
+    from jupyter_streaminfer.server.app import StreaminferApp
+
+    return [{"module": "jupyter_streaminfer.server", "app": StreaminferApp}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Where the built JupyterLab extension lies, for ``jupyter labextension develop``."""
+    return [{"src": "labextension", "dest": "jupyter-streaminfer"}]

@@ -361,6 +361,16 @@ class ModelStatus(Struct, frozen=True, omit_defaults=True):
     info: ModelInfo | None = None
     error: ErrorInfo | None = None
 
+    def __repr__(self) -> str:
+        about: list[str] = [self.state]
+        if self.info is not None:
+            about += [self.info.task, f"{self.info.parameters:,} parameters", f"{self.info.device} {self.info.dtype}"]
+            if self.info.context_length:
+                about.append(f"context {self.info.context_length:,}")
+        if self.error is not None:
+            about.append(self.error.message)
+        return f"<{self.name}@{self.version}: {', '.join(about)}>"
+
 
 class StreamStatus(Struct, frozen=True):
     """One stream of the engine, without its events."""

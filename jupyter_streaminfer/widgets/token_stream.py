@@ -1,0 +1,102 @@
+"""The widget: a stream on the page, for every frontend that shows ipywidgets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import msgspec
+import traitlets
+
+from jupyter_streaminfer.client import ClientStream
+from jupyter_streaminfer.protocol import StreaminferError
+from jupyter_streaminfer.widgets.reach import page_reaches
+from jupyter_streaminfer.widgets.snapshot import Snapshot
+
+STATIC = Path(__file__).parent / "static"
+INTERVAL_S = 0.1
+CHARACTERS_PER_S = 50_000
+"""A Jupyter server drops messages above 1 MB/s by default, and every snapshot repeats the text."""
+
+
+class TokenStream(anywidget.AnyWidget):
+    """Shows a stream as it comes, with Stop, Retry and Copy.
+
+    On a page of the Jupyter server that has the stream, the page reads it from there by itself, so it moves
+    and can be stopped while the kernel is busy. Elsewhere it shows the snapshots that the kernel sends.
+    """
+
+    _esm = STATIC / "token_stream.js"
+    _css = STATIC / "token_stream.css"
+
+    stream = traitlets.Unicode().tag(sync=True)
+    """The stream's id."""
+    epoch = traitlets.Unicode().tag(sync=True)
+    server = traitlets.Bool().tag(sync=True)
+    """Whether the server of the page has the stream."""
+    request = traitlets.Dict(allow_none=True).tag(sync=True)
+    """The `Generate` that started it, for Retry; None where it is unknown."""
+    text = traitlets.Unicode().tag(sync=True)
+    state = traitlets.Unicode().tag(sync=True)
+    """``connecting``, ``streaming``, ``completed``, ``cancelled``, ``failed`` or ``disconnected``."""
+    figures = traitlets.Dict(allow_none=True).tag(sync=True)
+    """``tokens``, ``tokens_per_s`` and ``ttft_ms`` so far."""
+    error = traitlets.Dict(allow_none=True).tag(sync=True)
+    """The `ErrorInfo` of what went wrong, or None."""
+    direct = traitlets.Bool().tag(sync=True)
+    """Set by a page that reads the stream by itself: it needs no snapshot but the last."""
+
+    def __init__(self, stream: ClientStream, **kwargs: Any) -> None:
+        """``stream`` is what a client's ``generate`` or ``attach`` returned."""
+        self._lock = threading.Lock()
+        self._shown = stream
+        self._next_s = 0.0
+        super().__init__(server=page_reaches(stream), **Snapshot.of(stream).as_json(), **kwargs)
+        self.on_msg(self._receive)
+        self._follow(stream)
+
+    def _follow(self, stream: ClientStream) -> None:
+        """Mirror a stream to the page until it ends."""
+        self._shown = stream
+        self._next_s = 0.0
+        remove = stream.add_listener(self._mirror)
+        self._mirror(stream)
+        if stream.done:
+            remove()
+
+    def _mirror(self, stream: ClientStream) -> None:
+        """Send a snapshot, unless the last one was just now. Called on the client's I/O thread."""
+        now = time.monotonic()
+        if not stream.done and (self.direct or now < self._next_s):
+            return
+        with self._lock:
+            if stream is self._shown:
+                snapshot = Snapshot.of(stream)
+                self._next_s = now + max(INTERVAL_S, len(snapshot.text) / CHARACTERS_PER_S)
+                self._put(snapshot)
+
+    def _put(self, snapshot: Snapshot) -> None:
+        with self.hold_sync():
+            for name, value in snapshot.as_json().items():
+                setattr(self, name, value)
+
+    def _receive(self, widget: object, content: dict[str, Any], buffers: object) -> None:
+        """Stop or retry for a page that cannot ask the server itself; waits for nothing."""
+        match content.get("type"):
+            case "cancel":
+                self._shown.cancel(wait=False)
+            case "retry" if self._shown.done:
+                threading.Thread(target=self._retry, name="streaminfer-retry", daemon=True).start()
+
+    def _retry(self) -> None:
+        try:
+            stream = self._shown.retry()
+        except StreaminferError as error:
+            with self.hold_sync():
+                self.state, self.error = "failed", msgspec.to_builtins(error.info)
+            return
+        self.direct = False
+        self._follow(stream)

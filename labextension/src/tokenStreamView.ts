@@ -1,0 +1,201 @@
+import { describe } from './figures';
+import type { ErrorInfo } from './protocol';
+import { isFinal, type IFigures, type StreamState } from './snapshot';
+
+export interface IViewActions {
+  stop(): void;
+  retry(): void;
+}
+
+const LABELS: Record<StreamState, string> = {
+  connecting: 'Connecting…',
+  streaming: 'Streaming',
+  completed: 'Completed',
+  cancelled: 'Stopped',
+  failed: 'Failed',
+  disconnected: 'Disconnected'
+};
+const COPIED_MS = 1500;
+
+/**
+ * A token stream on the page. Framework-free.
+ *
+ * Text reaches the page as text nodes only: a model's output is hostile text, and this is the Jupyter origin.
+ * However fast it comes, the page is touched once an animation frame.
+ */
+export class TokenStreamView {
+  constructor(parent: HTMLElement, actions: IViewActions) {
+    this._root = element('div', 'jp-TokenStream');
+    this._text = element('div', 'jp-TokenStream-text');
+    this._text.tabIndex = 0;
+    this._text.setAttribute('role', 'log');
+    this._text.setAttribute('aria-label', 'Model output');
+    this._text.setAttribute('aria-live', 'polite');
+    this._text.addEventListener('scroll', () => {
+      const { scrollHeight, scrollTop, clientHeight } = this._text;
+      this._following = scrollHeight - scrollTop - clientHeight < 8;
+    });
+    this._error = element('div', 'jp-TokenStream-error');
+    this._error.setAttribute('role', 'alert');
+    this._state = element('span', 'jp-TokenStream-state');
+    this._state.setAttribute('role', 'status');
+    this._figures = element('span', 'jp-TokenStream-figures');
+    this._stop = button('Stop', 'jp-TokenStream-stop', () => {
+      this._stopping = true;
+      this._changed();
+      actions.stop();
+    });
+    this._retry = button('Retry', 'jp-TokenStream-retry', () => {
+      actions.retry();
+    });
+    this._copy = button('Copy', 'jp-TokenStream-copy', () => {
+      void this._copyText();
+    });
+    const bar = element('div', 'jp-TokenStream-bar');
+    const buttons = element('div', 'jp-TokenStream-buttons');
+    buttons.append(this._stop, this._retry, this._copy);
+    bar.append(this._state, this._figures, buttons);
+    this._root.append(this._text, this._error, bar);
+    parent.append(this._root);
+    this._draw();
+  }
+
+  /** Show another text. */
+  setText(text: string): void {
+    this._whole = this._pending = text;
+    this._replacing = true;
+    this._changed();
+  }
+
+  /** Show more of the text. */
+  append(text: string): void {
+    this._whole += text;
+    this._pending += text;
+    this._changed();
+  }
+
+  /**
+   * Say where the stream stands; an error is shown beneath the text that came before it.
+   * `disconnected` without an error is on its way back; with one it is over.
+   */
+  setState(state: StreamState, error: ErrorInfo | null = null): void {
+    this._current = state;
+    this._message = error?.message ?? '';
+    this._stopping &&= this._running();
+    this._changed();
+  }
+
+  setFigures(figures: IFigures | null): void {
+    this._measured = figures;
+    this._changed();
+  }
+
+  /** Whether Retry is offered once the stream has ended. */
+  setRetryable(retryable: boolean): void {
+    this._retryable = retryable;
+    this._changed();
+  }
+
+  dispose(): void {
+    cancelAnimationFrame(this._frame);
+    this._root.remove();
+  }
+
+  private _changed(): void {
+    this._frame ||= requestAnimationFrame(() => {
+      this._draw();
+    });
+  }
+
+  private _draw(): void {
+    this._frame = 0;
+    if (this._replacing) {
+      this._text.textContent = '';
+      this._replacing = false;
+      // What has ended is read from its start, what goes on at its end.
+      this._following = this._running();
+    }
+    if (this._pending) {
+      this._text.append(document.createTextNode(this._pending));
+      this._pending = '';
+      if (this._following) {
+        this._text.scrollTop = this._text.scrollHeight;
+      }
+    }
+    const running = this._running();
+    // A button that vanishes under the keyboard would drop the focus to the top of the page.
+    const focused = document.activeElement;
+    this._root.dataset.state = this._current;
+    this._state.textContent = this._label();
+    this._figures.textContent = this._measured ? describe(this._measured) : '';
+    this._error.textContent = this._message;
+    this._error.hidden = this._message === '';
+    this._error.classList.toggle('jp-mod-note', this._current !== 'failed');
+    this._stop.disabled = this._stopping;
+    this._stop.hidden = !running;
+    this._retry.hidden = running || !this._retryable;
+    this._copy.disabled = this._whole === '';
+    if (focused instanceof HTMLElement && focused.hidden && this._root.contains(focused)) {
+      (this._retry.hidden ? this._text : this._retry).focus({ preventScroll: true });
+    }
+  }
+
+  private _running(): boolean {
+    return !isFinal(this._current) && !(this._current === 'disconnected' && this._message);
+  }
+
+  private _label(): string {
+    if (this._stopping) {
+      return 'Stopping…';
+    }
+    return this._current === 'disconnected' && this._running() ? 'Reconnecting…' : LABELS[this._current];
+  }
+
+  private async _copyText(): Promise<void> {
+    let copied = true;
+    try {
+      await navigator.clipboard.writeText(this._whole);
+    } catch {
+      copied = false; // The page is not served over https, or may not use the clipboard: leave it to the reader.
+      getSelection()?.selectAllChildren(this._text);
+    }
+    this._copy.textContent = copied ? 'Copied' : 'Selected';
+    window.setTimeout(() => {
+      this._copy.textContent = 'Copy';
+    }, COPIED_MS);
+  }
+
+  private readonly _root: HTMLElement;
+  private readonly _text: HTMLElement;
+  private readonly _error: HTMLElement;
+  private readonly _state: HTMLElement;
+  private readonly _figures: HTMLElement;
+  private readonly _stop: HTMLButtonElement;
+  private readonly _retry: HTMLButtonElement;
+  private readonly _copy: HTMLButtonElement;
+  private _frame = 0;
+  private _whole = '';
+  private _pending = '';
+  private _replacing = false;
+  private _following = true;
+  private _current: StreamState = 'connecting';
+  private _stopping = false;
+  private _message = '';
+  private _measured: IFigures | null = null;
+  private _retryable = false;
+}
+
+function element(tag: 'div' | 'span', className: string): HTMLElement {
+  const node = document.createElement(tag);
+  node.className = className;
+  return node;
+}
+
+function button(label: string, className: string, action: () => void): HTMLButtonElement {
+  const node = document.createElement('button');
+  node.type = 'button';
+  node.className = `jp-TokenStream-button ${className}`;
+  node.textContent = label;
+  node.addEventListener('click', action);
+  return node;
+}

@@ -1,0 +1,188 @@
+"""A stream as a cell's output in JupyterLab: read from the server, whatever the kernel does."""
+
+from __future__ import annotations
+
+import html
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import Lab, wait_until
+from notebook_page import NotebookPage
+
+TOKENS = 1200
+"""Some seconds on a fast machine: longer than a reload of the page takes."""
+STREAM = """
+import jupyter_streaminfer as si
+client = si.connect()
+client.load("slow", {path!r})
+stream = client.generate("slow", "The quick brown fox", max_tokens={tokens}, ignore_eos=True, seed=1)
+stream
+"""
+MIME = "application/vnd.jupyter-streaminfer.stream.v1+json"
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture
+def stream_cell(slow_llama: Path) -> str:
+    """Code that shows a stream of some seconds."""
+    return STREAM.format(path=str(slow_llama), tokens=TOKENS)
+
+
+def newest(lab: Lab) -> str:
+    """The id of the stream that was started last."""
+    return str(min(lab.ask("streaminfer/api/streams")["streams"], key=lambda status: status["age_ms"])["stream"])
+
+
+def document(lab: Lab, stream: str) -> Any:
+    return lab.ask(f"streaminfer/api/streams/{stream}")
+
+
+def output(saved: Any) -> Any:
+    """The first cell's only output."""
+    (only,) = saved.cells[0].outputs
+    return only
+
+
+def holds(only: Any, text: str) -> bool:
+    """Whether an output holds the whole text, for every viewer."""
+    return (
+        only.data["text/plain"] == text
+        and html.escape(text) in only.data["text/html"]
+        and only.data[MIME]["text"] == text
+        and WIDGET_MIME not in only.data
+    )
+
+
+def test_tokens_appear_while_a_later_cell_keeps_the_kernel_busy(notebook: NotebookPage, stream_cell: str) -> None:
+    notebook.run(stream_cell, notebook.busy_cell)
+    notebook.wait_for_state("streaming")
+    before = notebook.wait_for_text()
+    assert notebook.wait_for_text(longer_than=before) > before
+    assert notebook.busy
+    notebook.wait_for_state("completed")
+    assert notebook.busy
+    assert notebook.text == document(notebook.lab, newest(notebook.lab))["text"]
+
+
+def test_the_kernel_leaves_the_final_text_in_the_output_while_it_is_busy(
+    notebook: NotebookPage, stream_cell: str
+) -> None:
+    notebook.run(stream_cell, notebook.busy_cell)
+    notebook.wait_for_state("completed")
+    text = document(notebook.lab, newest(notebook.lab))["text"]
+    wait_until(lambda: holds(output(notebook.save()), text))
+    assert notebook.busy
+
+
+def test_stop_ends_the_stream_within_a_second_while_the_kernel_is_busy(
+    notebook: NotebookPage, stream_cell: str
+) -> None:
+    notebook.run(stream_cell, notebook.busy_cell)
+    notebook.wait_for_state("streaming")
+    notebook.wait_for_text()
+    stream = newest(notebook.lab)
+    pressed = time.monotonic()
+    notebook.view.get_by_role("button", name="Stop").click()
+    wait_until(lambda: document(notebook.lab, stream)["status"]["state"] == "cancelled", 1.0)
+    assert time.monotonic() - pressed < 1.0
+    notebook.wait_for_state("cancelled")
+    kept = document(notebook.lab, stream)
+    assert kept["events"][-1]["reason"] == "client"
+    assert notebook.text == kept["text"]
+    assert notebook.busy
+
+
+def test_a_page_reloaded_in_mid_stream_shows_the_whole_text(notebook: NotebookPage, stream_cell: str) -> None:
+    notebook.run(stream_cell, notebook.busy_cell)
+    notebook.wait_for_state("streaming")
+    notebook.wait_for_text()
+    notebook.save()
+    stream = newest(notebook.lab)
+    notebook.reload()
+    notebook.wait_for_state("streaming")
+    assert document(notebook.lab, stream)["status"]["state"] == "open"
+    notebook.wait_for_state("completed")
+    assert notebook.text == document(notebook.lab, stream)["text"]
+    # The reloaded page no longer gets what the kernel says of this output: it must keep the text by itself.
+    wait_until(lambda: holds(output(notebook.save()), notebook.text))
+
+
+def test_a_stream_outlives_its_kernel(notebook: NotebookPage, stream_cell: str) -> None:
+    notebook.run(stream_cell)
+    notebook.wait_for_state("streaming")
+    notebook.wait_for_text()
+    stream = newest(notebook.lab)
+    notebook.command("kernelmenu:shutdown")
+    wait_until(lambda: not notebook.lab.ask("api/kernels"))
+    assert document(notebook.lab, stream)["status"]["state"] == "open"
+    notebook.wait_for_state("completed")
+    kept = document(notebook.lab, stream)
+    assert kept["status"]["state"] == "completed"
+    assert notebook.text == kept["text"]
+    wait_until(lambda: holds(output(notebook.save()), kept["text"]))
+
+
+def test_retry_starts_the_same_request_again_without_the_kernel(notebook: NotebookPage, stream_cell: str) -> None:
+    notebook.run(stream_cell, notebook.busy_cell)
+    notebook.wait_for_state("streaming")
+    notebook.wait_for_text()
+    first = newest(notebook.lab)
+    notebook.view.get_by_role("button", name="Stop").click()
+    notebook.wait_for_state("cancelled")
+    notebook.view.get_by_role("button", name="Retry").click()
+    notebook.wait_for_state("completed")
+    second = newest(notebook.lab)
+    assert second != first
+    again = document(notebook.lab, second)["text"]
+    assert again.startswith(document(notebook.lab, first)["text"])
+    assert notebook.text == again
+    wait_until(lambda: output(notebook.save()).metadata[MIME]["stream"] == second)
+    assert holds(output(notebook.save()), again)
+
+
+def test_a_lost_connection_costs_no_text_and_repeats_none(notebook: NotebookPage, stream_cell: str) -> None:
+    dropped = []
+
+    def route(socket: Any) -> None:
+        server = socket.connect_to_server()
+        passed = 0
+
+        def forward(message: str) -> None:
+            nonlocal passed
+            passed += 1
+            socket.send(message)
+            if passed == 12 and len(dropped) < 3:
+                dropped.append(message)
+                server.close()
+                socket.close(code=1011)
+
+        server.on_message(forward)
+
+    notebook.page.route_web_socket("**/streaminfer/ws", route)
+    notebook.run(stream_cell, notebook.busy_cell)
+    notebook.wait_for_state("completed")
+    assert len(dropped) == 3
+    assert notebook.text == document(notebook.lab, newest(notebook.lab))["text"]
+
+
+def test_model_output_is_never_markup(notebook: NotebookPage) -> None:
+    """Model output is hostile text on the Jupyter origin: a script in a saved stream must stay text."""
+    hostile = '<img src=x onerror="window.hostile = true"><script>window.hostile = true</script>'
+    shown = {"text/plain": hostile, MIME: {"text": hostile, "state": "completed", "error": None}}
+    notebook.run(f"from IPython.display import display\ndisplay({shown!r}, raw=True)")
+    notebook.wait_for_state("completed")
+    wait_until(lambda: notebook.text == hostile)
+    assert notebook.view.locator("img, script").count() == 0
+    assert notebook.page.evaluate("window.hostile") is None
+
+
+def test_a_stream_that_the_server_no_longer_has_shows_the_saved_text(notebook: NotebookPage) -> None:
+    shown = {"text/plain": "what was", MIME: {"text": "what was", "state": "streaming", "error": None}}
+    about = {MIME: {"stream": "st_gone", "epoch": "e", "request": None, "figures": None}}
+    notebook.run(f"from IPython.display import display\ndisplay({shown!r}, metadata={about!r}, raw=True)")
+    notebook.wait_for_state("disconnected")
+    assert notebook.text == "what was"
+    notebook.view.get_by_text("The server no longer has this stream").wait_for()
+    assert notebook.view.get_by_role("button", name="Stop").count() == 0
