@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import platform
 import random
 import time
 from pathlib import Path
@@ -35,6 +36,47 @@ QUESTIONS = (
     "What does {name} do?",
     "{name}",
 )
+CARD = """\
+---
+license: bsd-3-clause
+library_name: jupyter_streaminfer
+pipeline_tag: text-generation
+---
+
+# demo
+
+A small language model that ships with jupyter_streaminfer, so that a stream can be seen at once. It writes what reads like
+Python documentation. It knows nothing, and what it says about Python is invented: do not rely on a word of it.
+
+| | |
+| --- | --- |
+| Architecture | Llama: {layers} layers, hidden {hidden}, {heads} heads ({kv_heads} for keys and values), tied embeddings |
+| Size | {parameters:,} parameters, bfloat16, {bytes:,} bytes with its tokenizer |
+| Vocabulary | byte-level BPE, {vocabulary:,} entries, learned from the same data |
+| Context | {context:,} tokens |
+| Chat | `<|user|>` and `<|assistant|>` turns; a system message counts as a user's |
+
+## Data
+
+The prose of the CPython {python} installation that trained it: `pydoc_data.topics`, the docstrings of the standard library and the
+paragraphs of comments in its sources; {documents:,} documents, {characters:,} characters. A document is shown bare, under its name, or as the
+answer to a question about its name. {held_out:,} documents, chosen by a hash of their text, were held out of the training and of
+the tokenizer.
+
+## Quality
+
+Held-out perplexity {perplexity:.2f} per token, which is {bits:.3f} bits per character, of the files as they are here, over the held-out documents
+as bare prose. Training saw {tokens:,} tokens ({epochs:.0f} times the data).
+
+`The asyncio module`, seed 7, temperature 0.7, goes on:
+
+> {sample}
+
+## Licence
+
+The data is part of CPython and under the PSF licence; the model and its script are BSD-3-Clause, as the rest of
+jupyter_streaminfer. Made by `python training/demo.py`.
+"""
 LENGTH = 1024
 SHORT_LENGTH = 512
 SHORT_SHARE = 0.85
@@ -135,8 +177,48 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     copy = LlamaForCausalLM(model.config).to(torch.bfloat16)
     copy.load_state_dict(state)
     copy.save_pretrained(folder)
+    # The library writes for its owner alone; a package is read by others too.
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def write_card(folder: Path) -> None:
+    """Measure the files in ``folder`` and write the model card."""
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    every = documents()
+    held = [document for document in every if document.held_out]
+    train = [document for document in every if not document.held_out]
+    figure = perplexity(model, held, tokenizer)
+    held_tokens = sum(len(tokenizer(document.text)["input_ids"]) + 1 for document in held)
+    characters = sum(len(document.text) for document in train)
+    facts = json.loads((folder / "training.json").read_text())
+    train_tokens = sum(len(tokenizer(document.plain)["input_ids"]) for document in train)
+    torch.manual_seed(7)
+    prompt = tokenizer("The asyncio module", return_tensors="pt")
+    sample = model.eval().generate(**prompt, max_new_tokens=90, do_sample=True, temperature=0.7)
+    text = tokenizer.decode(sample[0][prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+    card = CARD.format(
+        layers=model.config.num_hidden_layers,
+        hidden=model.config.hidden_size,
+        heads=model.config.num_attention_heads,
+        kv_heads=model.config.num_key_value_heads,
+        parameters=facts["parameters"],
+        bytes=sum(path.stat().st_size for path in folder.iterdir() if path.name != "README.md"),
+        vocabulary=len(tokenizer),
+        context=LENGTH,
+        python=platform.python_version(),
+        documents=len(train),
+        characters=characters,
+        held_out=len(held),
+        perplexity=figure,
+        bits=math.log2(figure) * held_tokens / sum(len(document.text) for document in held),
+        tokens=facts["tokens_seen"],
+        epochs=facts["tokens_seen"] / train_tokens,
+        sample=text.strip().replace("\n", "\n> "),
+    )
+    (folder / "README.md").write_text(card)
 
 
 def main() -> None:
@@ -224,6 +306,7 @@ def main() -> None:
                         "tokens_seen": step * TOKENS_PER_STEP,
                     },
                 )
+    write_card(options.output)
 
 
 if __name__ == "__main__":

@@ -153,6 +153,7 @@ export class TokenStreamController implements IReaderEvents {
 
   private _render(snapshot: ISnapshot): void {
     this._current = snapshot;
+    this._view.setPrompt(snapshot.request?.prompt ?? '');
     this._view.setText(snapshot.text);
     this._view.setFigures(snapshot.figures);
     this._view.setState(snapshot.state, snapshot.error);

@@ -16,6 +16,7 @@ const LABELS: Record<StreamState, string> = {
   disconnected: 'Disconnected'
 };
 const COPIED_MS = 1500;
+const PROMPT_CHARACTERS = 400;
 
 /**
  * A token stream on the page. Framework-free.
@@ -58,6 +59,13 @@ export class TokenStreamView {
     this._root.append(this._text, this._error, bar);
     parent.append(this._root);
     this._draw();
+  }
+
+  /** Show, muted and apart from the text, the end of what the text continues. */
+  setPrompt(prompt: string): void {
+    const shown = prompt.length > PROMPT_CHARACTERS ? `…${prompt.slice(-PROMPT_CHARACTERS)}` : prompt;
+    // The style sheet draws it, so that it is neither selected nor copied nor taken for the text.
+    this._text.dataset.prompt = shown;
   }
 
   /** Show another text. */
