@@ -2,9 +2,18 @@
 
 from jupyter_streaminfer.client.client import Client
 from jupyter_streaminfer.client.connect import connect
-from jupyter_streaminfer.client.errors import ConnectionLost, NotAuthorized
+from jupyter_streaminfer.client.errors import ConnectionLostError, NoServerError, NotAuthorizedError
 from jupyter_streaminfer.client.predictions import Predictions
 from jupyter_streaminfer.client.stream import ClientStream
 from jupyter_streaminfer.client.timings import StreamTimings
 
-__all__ = ["Client", "ClientStream", "ConnectionLost", "NotAuthorized", "Predictions", "StreamTimings", "connect"]
+__all__ = [
+    "Client",
+    "ClientStream",
+    "ConnectionLostError",
+    "NoServerError",
+    "NotAuthorizedError",
+    "Predictions",
+    "StreamTimings",
+    "connect",
+]

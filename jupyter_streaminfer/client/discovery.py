@@ -15,6 +15,9 @@ from jupyter_streaminfer.protocol import StreaminferError
 URL_VARIABLE = "JUPYTER_STREAMINFER_URL"
 SECRET_VARIABLE = "JUPYTER_STREAMINFER_SECRET"  # noqa: S105 (a variable's name)
 
+PAGES = re.compile(r"/(lab(/(workspaces|tree)/.*)?|tree(/.*)?|notebooks/.*)$")
+"""What follows the base URL in the address of a page that the browser shows."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -34,13 +37,13 @@ def from_arguments(url: str, token: str | None, environ: Mapping[str, str], runt
     the server's runtime file, then ``JUPYTER_TOKEN``.
     """
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https", "http+unix") or not parts.netloc:
+    if parts.scheme not in ("http", "https", "http+unix") or not parts.netloc or not _has_valid_port(url):
         raise StreaminferError(
             "invalid_request",
             "url must be a Jupyter server's base URL, such as http://localhost:8888/ (http, https or http+unix).",
             field="url",
         )
-    base = re.sub(r"/(lab|tree|notebooks)(/.*)?$", "/", parts.path)
+    base = PAGES.sub("", parts.path)
     clean = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], base.rstrip("/") + "/", "", ""))
     token = token or next(iter(parse_qs(parts.query).get("token", [])), None)
     if token:
@@ -61,7 +64,7 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Server]:
 
 
 def from_runtime_files(environ: Mapping[str, str], folder: Path | None = None) -> list[Server]:
-    """This user's running servers, the one that started this kernel first, then the youngest."""
+    """The running servers of this user: first the one that started this kernel, then the youngest."""
     folder = folder or _runtime_folder()
     files = sorted(folder.glob("jpserver-*.json"), key=_age) if folder.is_dir() else []
     servers = [server for file in files if (server := _read(file)) is not None]
@@ -81,8 +84,12 @@ def from_hub(environ: Mapping[str, str], runtime: list[Server]) -> Iterator[Serv
         return
     if url := environ.get("JUPYTERHUB_SERVICE_URL"):
         parts = urlsplit(url)
-        host = "127.0.0.1" if parts.hostname in (None, "0.0.0.0", "::") else parts.netloc.rpartition(":")[0]  # noqa: S104
-        address = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+        host = parts.hostname or ""
+        if host in ("", "0.0.0.0", "::"):  # noqa: S104 (where it listens; a client needs one address)
+            host = "127.0.0.1"
+        address = (
+            f"{parts.scheme}://" + (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
+        )
         path = prefix or parts.path
     elif prefix and (local := next((each for each in runtime if _path(each.url) == _slashes(prefix)), None)):
         address, path = local.url, ""
@@ -100,6 +107,13 @@ def unix_socket(url: str) -> str | None:
     """The socket's path in an ``http+unix://`` address, else None."""
     parts = urlsplit(url)
     return unquote(parts.netloc) if parts.scheme == "http+unix" else None
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _slashes(path: str) -> str:

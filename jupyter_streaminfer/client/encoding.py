@@ -31,7 +31,7 @@ def checked(request: T) -> tuple[T, bytes]:
     if len(text) > MAX_MESSAGE_BYTES:
         raise StreaminferError(
             "too_large",
-            f"The request is {len(text)} bytes of JSON; at most {MAX_MESSAGE_BYTES} are taken. Send fewer rows at once.",
+            f"The request is {len(text)} bytes of JSON; {MAX_MESSAGE_BYTES} are allowed. Send it in smaller parts.",
         )
     try:
         return msgspec.json.decode(text, type=type(request)), text
@@ -44,9 +44,16 @@ def rows(inputs: Any) -> list[Any]:
 
     Takes arrays, tensors, frames (one row each), series and nested sequences.
     """
-    values = list(inputs) if isinstance(inputs, (list, tuple)) else plain(inputs)
+    try:
+        values = list(inputs) if isinstance(inputs, (list, tuple)) else plain(inputs)
+    except TypeError:
+        values = None
     if not isinstance(values, list):
-        raise StreaminferError("invalid_request", "inputs must be rows of numbers, not one number.", field="inputs")
+        raise StreaminferError(
+            "invalid_request",
+            f"inputs: a {type(inputs).__name__} is no rows of numbers. Give an array, a tensor, a frame or lists.",
+            field="inputs",
+        )
     if values and isinstance(values[0], (int, float, np.number)):
         return [values]
     return values

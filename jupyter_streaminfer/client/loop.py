@@ -9,13 +9,15 @@ import asyncio
 import concurrent.futures
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 INTERRUPTIBLE_S = 0.2 if sys.platform == "win32" else None
 """The longest single wait, in seconds: on Windows a Ctrl-C is not noticed inside one."""
+DRAIN_S = 2.0
+"""How long `IOLoop.stop` waits for what was spawned."""
 
 
 class IOLoop:
@@ -23,6 +25,7 @@ class IOLoop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._thread = threading.Thread(target=self._run, name="streaminfer-client", daemon=True)
         self._thread.start()
 
@@ -53,17 +56,38 @@ class IOLoop:
             future.cancel()
             raise
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        """Call a function on the loop, from any thread; nothing happens once the loop has stopped."""
-        if self.running:
-            self._loop.call_soon_threadsafe(callback)
+    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run a coroutine on the loop and wait for nothing; a failure of it is nobody's business.
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """End the loop and its thread; may be called from any thread and more than once."""
+        Safe in a signal handler. Nothing happens once the loop has stopped.
+        """
+        if not self.running:
+            work.close()
+            return
+        self._loop.call_soon_threadsafe(self._begin, work)
+
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Read, so that asyncio does not report it as lost.
+            task.exception()
+
+    async def _drain(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DRAIN_S)
+        self._loop.stop()
+
+    def stop(self) -> None:
+        """End the loop and its thread, after what was spawned; from any thread, and more than once."""
         if self.running:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
         if threading.current_thread() is not self._thread:
-            self._thread.join(timeout_s)
+            self._thread.join(2 * DRAIN_S)
 
 
 def _wait(future: concurrent.futures.Future[T]) -> T:

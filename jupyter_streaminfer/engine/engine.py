@@ -77,7 +77,8 @@ class Engine:
     async def load(self, name: str, path: str | None = None) -> ModelStatus:
         """Load a model and warm it up, or wait for whoever already does; at once where it is ready.
 
-        ``path`` is a folder in the Hugging Face layout; without it the bundled model of that name is meant.
+        ``path`` is a folder in the Hugging Face layout; without it the model that is loaded under that name is
+        meant, else the bundled one.
         """
         self._refuse_when_stopping()
         return (await self._registry.load(name, path)).status()

@@ -102,31 +102,21 @@ class ModelRegistry:
         Raises `StreaminferError` with the reason when it cannot be loaded. A caller that gives up
         leaves the load to the others and to later ones.
         """
-        folder = _folder(name, path)
-        existing = self._models.get(name)
-        if existing is not None and existing.state != "failed":
-            if existing.state == "unloading":
+        model = self._models.get(name)
+        if model is not None and model.state != "failed":
+            _refuse_another(model, path)
+        else:
+            folder = _folder(name, path)
+            if model is None and len(self._models) >= self._config.max_models:
                 raise StreaminferError(
-                    "model_not_ready", f"Model {name!r} is being unloaded. Try again in a moment.", retryable=True
+                    "overloaded",
+                    f"{self._config.max_models} models are loaded, the most this engine keeps. Unload one first.",
                 )
-            if path is not None and existing.spec.path != folder:
-                raise StreaminferError(
-                    "invalid_request",
-                    f"Model {name!r} is loaded from {existing.spec.path}. Unload it first, or use another name.",
-                    field="path",
-                )
-            if existing.state == "ready":
-                return existing
-        elif existing is None and len(self._models) >= self._config.max_models:
-            raise StreaminferError(
-                "overloaded",
-                f"{self._config.max_models} models are loaded, the most this engine keeps. Unload one first.",
-            )
-        if (load := self._loads.get(name)) is None:
             model = self._models[name] = self._new(name, folder)
-            load = self._loads[name] = asyncio.create_task(self._load(model))
-            load.add_done_callback(lambda task: self._loaded(name, task))
-        return await asyncio.shield(load)
+            task = self._loads[name] = asyncio.create_task(self._load(model))
+            task.add_done_callback(lambda task: self._loaded(name, task))
+        load = self._loads.get(name)
+        return model if load is None else await asyncio.shield(load)
 
     def _loaded(self, name: str, load: asyncio.Task[Model]) -> None:
         del self._loads[name]
@@ -181,6 +171,21 @@ class ModelRegistry:
             f"The worker of model {model.spec.name!r} stopped: {type(reason).__name__}: {reason}. Load it again.",
         )
         self._on_death(model)
+
+
+def _refuse_another(model: Model, path: str | None) -> None:
+    """Raise `StreaminferError` where a model that is there cannot be the answer to a load of its name."""
+    name = model.spec.name
+    if model.state == "unloading":
+        raise StreaminferError(
+            "model_not_ready", f"Model {name!r} is being unloaded. Try again in a moment.", retryable=True
+        )
+    if path is not None and _folder(name, path) != model.spec.path:
+        raise StreaminferError(
+            "invalid_request",
+            f"Model {name!r} is loaded from {model.spec.path}. Unload it first, or use another name.",
+            field="path",
+        )
 
 
 def _folder(name: str, path: str | None) -> Path:

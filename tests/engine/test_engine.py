@@ -86,6 +86,15 @@ async def test_two_loads_at_once_are_one(tiny_llama: Path) -> None:
     await engine.close()
 
 
+async def test_a_loaded_name_is_enough_to_find_it_again(engine: Engine, tmp_path: Path) -> None:
+    assert (await engine.load("tiny")).path == engine.model("tiny").path
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(StreaminferError) as refusal:
+        await engine.load("tiny", str(tmp_path))
+    assert refusal.value.field == "path"
+    assert engine.model("tiny").state == "ready"
+
+
 async def test_a_failed_load_says_why_and_the_rest_goes_on(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(StreaminferError) as refusal:

@@ -1,0 +1,172 @@
+"""The engine in this process: what `connect` falls back to where no server is."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from typing import TYPE_CHECKING
+
+from jupyter_streaminfer.client.encoding import checked
+from jupyter_streaminfer.client.errors import ConnectionLostError
+from jupyter_streaminfer.client.loop import IOLoop
+from jupyter_streaminfer.client.transport import Sink
+from jupyter_streaminfer.protocol import (
+    Attach,
+    Cancel,
+    Generate,
+    Health,
+    LoadModel,
+    ModelStatus,
+    Predict,
+    Result,
+    StreamStatus,
+)
+
+if TYPE_CHECKING:
+    from jupyter_streaminfer.engine import Cursor, Engine, Stream
+
+
+class EmbeddedEngine:
+    """One engine on one I/O thread, shared by every embedded client of the process.
+
+    It lives until each of them was closed, or the process ends. Dropping one is not closing it: a cell that is run
+    again, and makes a new client, finds its models.
+    """
+
+    _shared: EmbeddedEngine | None = None
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self.io = IOLoop()
+        self.engine = self.io.run(_new_engine())
+        self._users = 0
+        atexit.register(self._close)
+
+    @classmethod
+    def acquire(cls) -> EmbeddedEngine:
+        """The process's engine, with one more user."""
+        with cls._lock:
+            if cls._shared is None:
+                cls._shared = cls()
+            cls._shared._users += 1
+            return cls._shared
+
+    def release(self) -> None:
+        """One user less; the last one closes the engine."""
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+            EmbeddedEngine._shared = None
+        atexit.unregister(self._close)
+        self._close()
+
+    def _close(self) -> None:
+        try:
+            self.io.run(self.engine.close())
+        finally:
+            self.io.stop()
+
+
+class EmbeddedTransport:
+    """The calls, made to the engine directly."""
+
+    url: str | None = None
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._readings: set[Reading] = set()
+
+    async def generate(self, request: Generate, sink: Sink) -> None:
+        """See `Transport.generate`."""
+        request, _ = checked(request)
+        self._read(await self._engine.generate(request), Attach(request.id, stream=""), sink)
+
+    async def attach(self, request: Attach, sink: Sink) -> None:
+        """See `Transport.attach`."""
+        request, _ = checked(request)
+        self._read(self._engine.stream(request.stream), request, sink)
+
+    async def cancel(self, request: Cancel) -> None:
+        """See `Transport.cancel`."""
+        request, _ = checked(request)
+        self._engine.cancel(request.stream)
+
+    async def predict(self, request: Predict) -> Result:
+        """See `Transport.predict`."""
+        request, _ = checked(request)
+        return await self._engine.predict(request)
+
+    async def load(self, request: LoadModel) -> ModelStatus:
+        """See `Transport.load`."""
+        request, _ = checked(request)
+        return await self._engine.load(request.name, request.path)
+
+    async def unload(self, name: str) -> None:
+        """See `Transport.unload`."""
+        await self._engine.unload(name)
+
+    async def models(self) -> list[ModelStatus]:
+        """See `Transport.models`."""
+        return self._engine.models()
+
+    async def model(self, name: str) -> ModelStatus:
+        """See `Transport.model`."""
+        return self._engine.model(name)
+
+    async def streams(self) -> list[StreamStatus]:
+        """See `Transport.streams`."""
+        return self._engine.streams()
+
+    async def health(self) -> Health:
+        """See `Transport.health`."""
+        return self._engine.health()
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        for reading in list(self._readings):
+            reading.close()
+            reading.sink.lost(ConnectionLostError("The client was closed; what was received is kept."))
+
+    def _read(self, stream: Stream, request: Attach, sink: Sink) -> None:
+        reading = Reading(stream, request, sink, self._readings)
+        sink.attached(reading.cursor.attached(request.id))
+        reading.wake()
+
+
+class Reading:
+    """One cursor and the sink that it feeds."""
+
+    def __init__(self, stream: Stream, request: Attach, sink: Sink, readings: set[Reading]) -> None:
+        self.sink = sink
+        self._readings = readings
+        self._due = False
+        self.cursor: Cursor = stream.cursor(request.after, request.epoch, self.wake)
+        readings.add(self)
+
+    def wake(self) -> None:
+        """Feed the sink at the loop's next turn: one turn for all that a step brings."""
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._feed)
+
+    def _feed(self) -> None:
+        self._due = False
+        if self not in self._readings:
+            return
+        if events := self.cursor.take():
+            self.sink.events(events)
+        if self.cursor.done:
+            self.close()
+
+    def close(self) -> None:
+        """Be a consumer no longer."""
+        self._readings.discard(self)
+        self.cursor.close()
+
+
+async def _new_engine() -> Engine:
+    from jupyter_streaminfer.engine import Engine
+
+    return Engine()

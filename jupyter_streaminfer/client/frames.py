@@ -1,0 +1,40 @@
+"""A stream as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_streaminfer.protocol import Delta
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def to_frame(deltas: list[Delta]) -> pd.DataFrame:
+    """One row per token: ``seq``, ``token_id``, ``text``, ``at_ms``, ``itl_ms`` (not a number for the first).
+
+    A delta of several tokens does not say which of its text is whose: the text stands in the row of its first
+    token. What a delta without tokens brings belongs to the token before it. So the texts joined are the
+    stream's text.
+    """
+    import pandas as pd
+
+    seqs: list[int] = []
+    tokens: list[int] = []
+    texts: list[str] = []
+    times: list[float] = []
+    for delta in deltas:
+        count = len(delta.token_ids)
+        span = (delta.seq if delta.last is None else delta.last) - delta.seq + 1
+        if count == 0:
+            if texts:
+                texts[-1] += delta.text
+            continue
+        seqs += [delta.seq + index if index < span else delta.seq + span - 1 for index in range(count)]
+        tokens += delta.token_ids
+        texts += [delta.text] + [""] * (count - 1)
+        times += delta.at_ms
+    frame = pd.DataFrame({"seq": seqs, "token_id": tokens, "text": texts, "at_ms": times})
+    frame = frame.astype({"seq": "int64", "token_id": "int64", "at_ms": "float64"})
+    frame["itl_ms"] = frame["at_ms"].diff()
+    return frame

@@ -1,0 +1,159 @@
+"""``jupyter streaminfer`` as a subprocess."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jupyter_streaminfer.client import Client
+
+from .server_process import JupyterServer, clean_environment
+
+WAIT_S = 60
+
+
+@pytest.fixture
+def environ(server: JupyterServer, server_client: Client) -> dict[str, str]:
+    """A terminal that finds the server by its runtime file."""
+    return clean_environment(server.runtime)
+
+
+def command(environ: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "jupyter_streaminfer", *arguments],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(environ: dict[str, str], *arguments: str, status: int = 0, stdin: str | None = None) -> tuple[str, str]:
+    process = command(environ, *arguments)
+    out, err = process.communicate(stdin, timeout=WAIT_S)
+    assert process.returncode == status, (out, err)
+    return out, err
+
+
+def test_models_and_streams(environ: dict[str, str], server_client: Client) -> None:
+    out, _ = run(environ, "models")
+    assert out.splitlines()[0].split()[:2] == ["NAME", "STATE"]
+    assert {"tiny", "digits"} <= {line.split()[0] for line in out.splitlines()[1:]}
+    stream = server_client.generate("tiny", "The", max_tokens=4, ignore_eos=True).wait(WAIT_S)
+    out, _ = run(environ, "streams")
+    assert [stream.id, "tiny", "completed"] in [line.split()[:3] for line in out.splitlines()]
+
+
+def test_load_and_unload(environ: dict[str, str], server_client: Client, tiny_llama: Path) -> None:
+    out, _ = run(environ, "load", "another", "--path", str(tiny_llama))
+    assert out.startswith("another is ready")
+    assert server_client.model("another").state == "ready"
+    run(environ, "unload", "another")
+    assert "another" not in {model.name for model in server_client.models()}
+
+
+def test_generate_is_what_the_client_generates(environ: dict[str, str], server_client: Client) -> None:
+    out, err = run(environ, "generate", "tiny", "The quick", "--max-tokens", "24", "--seed", "3", "--ignore-eos")
+    stream = server_client.generate("tiny", "The quick", max_tokens=24, seed=3, ignore_eos=True).wait(WAIT_S)
+    assert out.splitlines() == (stream.text + "\n").splitlines()
+    assert "24 tokens, length" in err
+    assert "first token" in err
+
+
+def test_ctrl_c_cancels(environ: dict[str, str], server_client: Client) -> None:
+    process = command(environ, "generate", "tiny", "The", "--max-tokens", "15000", "--ignore-eos")
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130, err
+    assert "cancelled" in err
+    assert server_client.streams()[-1].state == "cancelled"
+
+
+def test_cancel(environ: dict[str, str], server_client: Client) -> None:
+    stream = server_client.generate("tiny", "The", max_tokens=15000, ignore_eos=True)
+    run(environ, "cancel", stream.id)
+    assert stream.wait(WAIT_S).state == "cancelled"
+
+
+def test_predict_from_a_file_and_from_standard_input(environ: dict[str, str], tmp_path: Path) -> None:
+    rows = [[[0.0] * 8] * 8, [[8.0] * 8] * 8]
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps(rows))
+    from_file, _ = run(environ, "predict", "digits", str(file))
+    from_stdin, _ = run(environ, "predict", "digits", "-", stdin=json.dumps({"inputs": rows}))
+    assert from_file == from_stdin
+    assert len(from_file.splitlines()) == 2
+    assert all(0 < float(line.split("\t")[1]) <= 1 for line in from_file.splitlines())
+
+
+def test_bench(environ: dict[str, str]) -> None:
+    size = ["--concurrency", "3", "--requests", "6", "--prompt-tokens", "10", "--output-tokens", "12"]
+    out, _ = run(environ, "bench", "tiny", *size, "--json")
+    report = json.loads(out)
+    assert report["tokens"] == 6 * 12
+    assert report["load"]["concurrency"] == 3
+    assert 0 < report["ttft_ms"]["p50"] <= report["ttft_ms"]["p99"] < 1000 * report["duration_s"]
+    assert report["tokens_per_second"] == pytest.approx(72 / report["duration_s"], rel=0.02)
+    out, _ = run(environ, "bench", "tiny", *size)
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["ms", "TTFT", "ITL"]
+
+
+def test_an_engine_of_its_own(tmp_path: Path, tiny_llama: Path) -> None:
+    out, _ = run(
+        clean_environment(tmp_path), "generate", "tiny", "The", "--embedded", "--path", str(tiny_llama),
+        "--max-tokens", "4", "--temperature", "0", "--ignore-eos",
+    )  # fmt: skip
+    assert out
+
+
+def test_url_and_token(server: JupyterServer, server_client: Client, tmp_path: Path) -> None:
+    environ = clean_environment(tmp_path)
+    assert "tiny" in run(environ, "models", "--url", server.url, "--token", server.token)[0]
+    assert "tiny" in run({**environ, "JUPYTER_TOKEN": server.token}, "models", "--url", server.url)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["generate", "nope", "x"], "loaded: "),
+        (["generate", "tiny", "x", "--temperature", "-1"], "temperature"),
+        (["cancel", "st_nowhere"], "no stream"),
+        (["predict", "digits", "/nowhere.json"], "JSON"),
+        (["bench", "nope"], "loaded: "),
+        (["models", "--url", "http://127.0.0.1:9/"], "does not answer"),
+    ],
+)
+def test_an_error_is_one_line(arguments: list[str], says: str, environ: dict[str, str]) -> None:
+    out, err = run(environ, *arguments, status=1)
+    assert out == ""
+    assert err.startswith("jupyter streaminfer: ")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_no_server_says_what_to_do(tmp_path: Path) -> None:
+    _, err = run(clean_environment(tmp_path), "models", status=1)
+    assert "--url" in err
+    assert "--embedded" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["generate"], ["bench", "tiny", "--requests", "0"], ["nonsense"]])
+def test_wrong_usage(arguments: list[str], tmp_path: Path) -> None:
+    _, err = run(clean_environment(tmp_path), *arguments, status=2)
+    assert "usage: jupyter streaminfer" in err
+
+
+def test_a_reader_that_leaves_cancels_the_stream(environ: dict[str, str], server_client: Client) -> None:
+    """As in ``jupyter streaminfer generate ... | head -1``."""
+    process = command(environ, "generate", "tiny", "The", "--max-tokens", "15000", "--ignore-eos")
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    process.stdout.close()
+    assert process.wait(WAIT_S) == 1
+    assert server_client.streams()[-1].state == "cancelled"

@@ -1,0 +1,238 @@
+"""Every call, against an engine in this process and against a real server."""
+
+import asyncio
+import gc
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jupyter_streaminfer.client import Client, connect
+from jupyter_streaminfer.client.connect import embedded
+from jupyter_streaminfer.protocol import ChatMessage, StreaminferError
+
+WAIT_S = 60
+
+
+def test_models(client: Client) -> None:
+    assert {"tiny", "digits"} <= {model.name for model in client.models()}
+    status = client.model("tiny")
+    assert status.state == "ready"
+    assert status.info is not None
+    assert status.info.task == "generate"
+
+
+def test_loading_again_waits_for_nothing(client: Client) -> None:
+    assert client.load("digits").loaded_ms == client.model("digits").loaded_ms
+
+
+def test_a_relative_folder_is_the_callers(client: Client, tiny_llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_llama.parent)
+    status = client.load("relative", tiny_llama.name)
+    assert status.path == str(tiny_llama.resolve())
+    client.unload("relative")
+    assert "relative" not in {model.name for model in client.models()}
+
+
+def test_generate_returns_before_the_end(client: Client) -> None:
+    stream = client.generate("tiny", "The", max_tokens=8000, ignore_eos=True)
+    assert not stream.done
+    assert stream.id
+    assert stream.epoch
+    assert stream.id in {status.stream for status in client.streams() if status.state == "open"}
+    stream.cancel()
+    stream.wait(WAIT_S)
+    assert stream.state == "cancelled"
+    assert stream.error is None
+
+
+def test_cancel_by_id(client: Client) -> None:
+    stream = client.generate("tiny", "The", max_tokens=8000, ignore_eos=True)
+    client.cancel(stream.id)
+    assert stream.wait(WAIT_S).state == "cancelled"
+
+
+def test_the_same_seed_gives_the_same_text(client: Client) -> None:
+    first, second = (client.generate("tiny", "The quick", max_tokens=32, seed=7, ignore_eos=True) for _ in range(2))
+    assert first.wait(WAIT_S).text == second.wait(WAIT_S).text
+    assert first.retry().wait(WAIT_S).token_ids == first.token_ids
+
+
+def test_the_same_seed_gives_the_same_text_here_and_there(embedded_client: Client, server_client: Client) -> None:
+    here, there = (
+        each.generate("tiny", "The quick", max_tokens=32, seed=7, ignore_eos=True).wait(WAIT_S)
+        for each in (embedded_client, server_client)
+    )
+    assert here.token_ids == there.token_ids
+    assert here.text == there.text
+
+
+def test_token_ids_of_numpy(client: Client) -> None:
+    plain = client.generate("tiny", token_ids=[5, 6, 7], max_tokens=8, temperature=0, ignore_eos=True)
+    array = client.generate("tiny", token_ids=np.array([5, 6, 7]), max_tokens=8, temperature=0, ignore_eos=True)
+    assert plain.wait(WAIT_S).token_ids == array.wait(WAIT_S).token_ids
+
+
+BAD: list[dict[str, Any]] = [
+    {"model": "nope", "prompt": "x"},
+    {"model": "digits", "prompt": "x"},
+    {"model": "tiny"},
+    {"model": "tiny", "prompt": "x", "token_ids": [1]},
+    {"model": "tiny", "prompt": "x", "temperature": float("nan")},
+    {"model": "tiny", "prompt": "x", "max_tokens": 0},
+    {"model": "tiny", "prompt": "x", "max_tokens": "many"},
+    {"model": "tiny", "prompt": "x", "top_p": 0.0},
+    {"model": "tiny", "prompt": "x", "seed": -1},
+    {"model": "tiny", "prompt": 3},
+    {"model": "tiny", "token_ids": []},
+    {"model": "tiny", "token_ids": [10**9]},
+    {"model": "tiny", "token_ids": [5] * 20000},
+    {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]},
+    {"model": "tiny", "messages": [ChatMessage("user", "hi")]},
+    {"model": "tiny", "messages": [{"role": "user"}]},
+]
+
+
+def refusal(client: Client, options: dict[str, Any]) -> StreaminferError:
+    with pytest.raises(StreaminferError) as raised:
+        client.generate(**options)
+    return raised.value
+
+
+@pytest.mark.parametrize("options", BAD, ids=lambda options: ",".join(map(str, options.values()))[:40])
+def test_the_same_refusal_here_and_there(
+    options: dict[str, Any], embedded_client: Client, server_client: Client
+) -> None:
+    here, there = refusal(embedded_client, options), refusal(server_client, options)
+    assert here.info == there.info
+    assert here.code in ("invalid_request", "model_not_found")
+    assert here.field
+
+
+def test_a_wrong_name_is_told_the_right_ones(client: Client) -> None:
+    with pytest.raises(StreaminferError, match=r"digits.*tiny") as raised:
+        client.generate("tinny", "x")
+    assert raised.value.code == "model_not_found"
+
+
+def test_other_refusals(client: Client) -> None:
+    for call in (
+        lambda: client.attach("st_nowhere"),
+        lambda: client.cancel("st_nowhere"),
+        lambda: client.model("a/b ?"),
+        lambda: client.unload("nope"),
+        lambda: client.load("nope"),
+        lambda: client.load("x", "/nowhere/at/all"),
+        lambda: client.predict("digits", [[1.0, 2.0]]),
+        lambda: client.predict("digits", []),
+        lambda: client.predict("digits", 3.0),
+        lambda: client.predict("digits", np.full((1, 8, 8), np.nan)),
+        lambda: client.predict("nope", [[1.0]]),
+    ):
+        with pytest.raises(StreaminferError) as raised:
+            call()
+        assert raised.value.code in ("invalid_request", "model_not_found", "stream_not_found"), raised.value
+
+
+def test_predict(client: Client) -> None:
+    info = client.model("digits").info
+    assert info is not None
+    images = np.random.default_rng(0).uniform(0, 16, (3, *info.input_shape))
+    predictions = client.predict("digits", images)
+    assert len(predictions) == 3
+    assert set(predictions.labels) <= set(info.labels)
+    assert [prediction.label for prediction in predictions] == predictions.labels
+    assert ((predictions.confidences > 0) & (predictions.confidences <= 1)).all()
+
+
+def test_attach_reads_a_stream_from_its_start(client: Client, server: Any) -> None:
+    stream = client.generate("tiny", "The", max_tokens=40, seed=1, ignore_eos=True, detached=True)
+    other = embedded() if client.url is None else connect(server.url, server.token)
+    with other:
+        copy = other.attach(stream.id)
+        assert copy.wait(WAIT_S).text == stream.wait(WAIT_S).text
+        assert copy.token_ids == stream.token_ids
+        assert copy.epoch == stream.epoch
+        with pytest.raises(StreaminferError, match="generate"):
+            copy.retry()
+
+
+def test_attaching_to_what_is_read_already(client: Client) -> None:
+    """One connection cannot read one stream twice, for events name the stream and not the reading: it is shared."""
+    stream = client.generate("tiny", "The", max_tokens=4000, ignore_eos=True)
+    assert client.attach(stream.id) is stream
+    stream.cancel()
+
+
+def test_many_threads_share_one_client(client: Client) -> None:
+    texts: dict[int, str] = {}
+
+    def ask(seed: int) -> None:
+        texts[seed] = client.generate("tiny", "The", max_tokens=16, seed=seed, ignore_eos=True).wait(WAIT_S).text
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    alone = {seed: client.generate("tiny", "The", max_tokens=16, seed=seed, ignore_eos=True) for seed in range(12)}
+    assert texts == {seed: stream.wait(WAIT_S).text for seed, stream in alone.items()}
+
+
+async def test_every_call_works_inside_a_running_loop(client: Client) -> None:
+    """A notebook's cell runs inside the kernel's loop, where asyncio.run and run_until_complete are errors."""
+    assert asyncio.get_running_loop().is_running()
+    assert client.health().status == "ok"
+    assert client.generate("tiny", "The", max_tokens=4, ignore_eos=True).wait(WAIT_S).state == "completed"
+
+
+def test_a_listener_that_waits_for_its_own_thread_is_told(client: Client) -> None:
+    """Waiting for the I/O thread on the I/O thread would be a deadlock."""
+    raised: list[Exception] = []
+    seen = threading.Event()
+
+    def listen(stream: Any) -> None:
+        try:
+            client.health()
+        except RuntimeError as error:
+            raised.append(error)
+        seen.set()
+
+    stream = client.generate("tiny", "The", max_tokens=2000, ignore_eos=True)
+    stream.add_listener(listen)
+    assert seen.wait(WAIT_S)
+    assert "I/O thread" in str(raised[0])
+    stream.cancel()
+
+
+def test_a_closed_client_says_so(server: Any) -> None:
+    client = connect(server.url, server.token)
+    stream = client.generate("tiny", "The", max_tokens=8000, ignore_eos=True)
+    client.close()
+    client.close()
+    with pytest.raises(RuntimeError, match=r"connect\(\)"):
+        client.models()
+    with pytest.raises(StreaminferError, match="closed"):
+        stream.wait(WAIT_S)
+    assert stream.state == "lost"
+
+
+def test_a_dropped_client_ends_its_thread(server: Any) -> None:
+    client = connect(server.url, server.token)
+    stream = client.generate("tiny", "The", max_tokens=4).wait(WAIT_S)
+    thread = client._io._thread
+    del client, stream
+    gc.collect()
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+
+
+def test_embedded_clients_share_one_engine(embedded_client: Client) -> None:
+    with embedded() as other:
+        assert {"tiny", "digits"} <= {model.name for model in other.models()}
+    assert embedded_client.health().status == "ok"
+
+
+def test_a_repr_tells_where(client: Client) -> None:
+    assert repr(client) == (f"<Client {client.url}>" if client.url else "<Client embedded>")
