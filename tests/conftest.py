@@ -1,6 +1,7 @@
 """What all tests share: tiny models, and the rule on missing real parts."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a context of 16384 tokens, for streams that must be caught while they run."""
     return build_llama(tmp_path_factory.mktemp("models") / "long", max_position_embeddings=16384)
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C through: a run that a shell started in the background ignores it, and hands that on to its children.
+
+    The tests of interrupting failed in such a run, and nowhere else.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
