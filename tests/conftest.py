@@ -28,6 +28,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the browser's tests last: Playwright keeps an event loop running on the main thread until it is closed."""
+    items.sort(key=lambda item: "ui" in item.path.parts)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """In CI a test may not be skipped for want of a real part (a browser, a program), only for want of a GPU."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

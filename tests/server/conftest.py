@@ -79,7 +79,19 @@ def app(jp_serverapp: ServerApp, jp_asyncio_loop: asyncio.AbstractEventLoop) -> 
 
 
 @pytest.fixture
-def engine(app: StreaminferApp, jp_asyncio_loop: asyncio.AbstractEventLoop, long_llama: Path, digits: Path) -> Engine:
+def other_threads() -> set[threading.Thread]:
+    """Those of earlier tests, engines among them, that live as long as the run."""
+    return set(threading.enumerate())
+
+
+@pytest.fixture
+def engine(
+    app: StreaminferApp,
+    other_threads: set[threading.Thread],
+    jp_asyncio_loop: asyncio.AbstractEventLoop,
+    long_llama: Path,
+    digits: Path,
+) -> Engine:
     """The server's engine with two models loaded: ``tiny`` generates, ``digits`` predicts."""
     assert app.engine is not None
     jp_asyncio_loop.run_until_complete(app.engine.load("tiny", str(long_llama)))
@@ -145,11 +157,6 @@ def request_api(app: StreaminferApp, jp_fetch: Any) -> Callable[..., Awaitable[t
         return response.code, json.loads(response.body) if response.body else None
 
     return request_api
-
-
-def engine_threads() -> list[threading.Thread]:
-    """The threads that compute for an engine of this process."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("streaminfer-")]
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> str:

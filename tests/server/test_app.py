@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from jupyter_streaminfer.engine import Engine, EngineConfig
 from jupyter_streaminfer.server.address import SECRET_VARIABLE, URL_VARIABLE, local_url
 from jupyter_streaminfer.server.app import StreaminferApp
 
-from .conftest import TIMEOUT_S, engine_threads, logged
+from .conftest import TIMEOUT_S, logged
 from .test_connection import GREEDY, is_terminal
 
 
@@ -139,14 +140,17 @@ async def test_work_keeps_the_server_alive_and_an_idle_socket_does_not(
     assert app.current_activity() is None
 
 
-async def test_stopping_ends_everything_in_order(app: StreaminferApp, engine: Engine, connect) -> None:
+async def test_stopping_ends_everything_in_order(
+    app: StreaminferApp, engine: Engine, connect, other_threads: set[threading.Thread]
+) -> None:
     """Streams end as cancelled, connections close with 1001, and no task, thread or variable is left."""
     before = asyncio.all_tasks()
+    threads = [thread for thread in set(threading.enumerate()) - other_threads if thread.name.startswith("streaminfer")]
     sockets = [await connect() for _ in range(3)]
     for socket in sockets:
         socket.send(**GREEDY, id="g", max_tokens=3000)
         await socket.receive()
-    assert engine_threads()
+    assert len(threads) == len(engine.models())
     clients = [asyncio.create_task(socket.receive_until(is_terminal)) for socket in sockets]
     await asyncio.wait_for(app.stop_extension(), TIMEOUT_S)
     for client, socket in zip(clients, sockets, strict=True):
@@ -156,9 +160,9 @@ async def test_stopping_ends_everything_in_order(app: StreaminferApp, engine: En
     assert not app.connections
     assert URL_VARIABLE not in os.environ
     assert SECRET_VARIABLE not in os.environ
-    for thread in engine_threads():
+    for thread in threads:
         thread.join(TIMEOUT_S)
-    assert not engine_threads()
+    assert not [thread for thread in threads if thread.is_alive()]
     async with asyncio.timeout(TIMEOUT_S):
         while left := [task for task in asyncio.all_tasks() - before if not task.done()]:
             await asyncio.wait(left)

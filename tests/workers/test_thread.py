@@ -22,6 +22,9 @@ from jupyter_streaminfer.protocol import (
 )
 from jupyter_streaminfer.workers import ModelSpec, ThreadWorker
 
+NAME = "worker-test"
+"""No other test's model, so that its thread can be told from theirs."""
+
 
 class Log:
     """What a worker tells, callback by callback."""
@@ -46,19 +49,19 @@ class Log:
 
 
 def job(name: str, tokens: int) -> GenerateJob:
-    return GenerateJob(name, Generate(name, "tiny", prompt="The", max_tokens=tokens, ignore_eos=True), 0)
+    return GenerateJob(name, Generate(name, NAME, prompt="The", max_tokens=tokens, ignore_eos=True), 0)
 
 
 @pytest.fixture
 async def worker(tiny_llama: Path):
-    worker, log = ThreadWorker(ModelSpec("tiny", "1", tiny_llama)), Log()
+    worker, log = ThreadWorker(ModelSpec(NAME, "1", tiny_llama)), Log()
     await worker.start(log.events, log.death)
     yield worker, log
     await worker.stop()
 
 
 def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "streaminfer-tiny"]
+    return [thread for thread in threading.enumerate() if thread.name == f"streaminfer-{NAME}"]
 
 
 async def test_a_step_of_many_sequences_is_one_callback(worker) -> None:
@@ -99,7 +102,7 @@ async def test_the_computing_thread_yields_to_the_loop(worker) -> None:
 
 
 async def test_stopping_leaves_no_thread(tiny_llama: Path) -> None:
-    worker, log = ThreadWorker(ModelSpec("tiny", "1", tiny_llama)), Log()
+    worker, log = ThreadWorker(ModelSpec(NAME, "1", tiny_llama)), Log()
     await worker.start(log.events, log.death)
     (thread,) = threads()
     worker.submit(job("j", 200))
@@ -112,7 +115,7 @@ async def test_stopping_leaves_no_thread(tiny_llama: Path) -> None:
 async def test_a_load_that_fails_leaves_no_thread(tmp_path: Path) -> None:
     log = Log()
     with pytest.raises(StreaminferError):
-        await ThreadWorker(ModelSpec("tiny", "1", tmp_path)).start(log.events, log.death)
+        await ThreadWorker(ModelSpec(NAME, "1", tmp_path)).start(log.events, log.death)
     for thread in threads():
         thread.join(10)
     assert threads() == []
