@@ -76,7 +76,7 @@ async def measure(server: live_server.Server, rounds: int, seconds: float) -> di
             load = None
             if state == "loaded":
                 command = [sys.executable, str(HERE / "load.py"), server.url, server.token, "demo"]
-                command += ["--seconds", str(seconds + 1)]
+                command += ["--seconds", str(seconds + 1), "--ordinary"]
                 load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
                 while not any(each["active"] for each in server.request("GET", "streaminfer/api/models")["models"]):
                     await asyncio.sleep(0.05)

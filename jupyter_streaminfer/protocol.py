@@ -344,7 +344,7 @@ class ModelInfo(Struct, frozen=True, omit_defaults=True):
     """The classes, in the model's order (``predict``)."""
 
 
-class ModelStatus(Struct, frozen=True, omit_defaults=True):
+class ModelStatus(Struct, frozen=True):
     """One model of the registry."""
 
     name: str

@@ -48,15 +48,17 @@ class StreamTable:
 
         Raises `StreaminferError` ``overloaded`` when all that are kept are still open.
         """
-        closed = [stream.id for stream in self._streams.values() if stream.closed]
         excess = len(self._streams) + coming + 1 - self._config.max_streams
+        if excess <= 0:
+            return
+        closed = [stream.id for stream in self._streams.values() if stream.closed]
         if excess > len(closed):
             raise StreaminferError(
                 "overloaded",
                 f"{self._config.max_streams} streams are open, the most this engine keeps. Try again when one ended.",
                 retryable=True,
             )
-        for id in closed[: max(0, excess)]:
+        for id in closed[:excess]:
             self.forget(id)
 
     def add(self, stream: Stream) -> None:

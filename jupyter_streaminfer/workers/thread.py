@@ -14,6 +14,8 @@ from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents
 
 NICENESS = 10
 """How much lower than the event loop's the computing threads' priority is, so that the server still feels idle."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long the event loop waits at most for a computing thread to let go of the interpreter; Python's own is 5 ms."""
 
 Command = Callable[[], None]
 
@@ -36,6 +38,7 @@ class ThreadWorker:
         self._on_death = on_death
         self._ready: asyncio.Future[ModelInfo] = loop.create_future()
         self._ended = asyncio.Event()
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
         threading.Thread(target=self._run, name=f"streaminfer-{self._spec.name}", daemon=True).start()
         return await self._ready
 
