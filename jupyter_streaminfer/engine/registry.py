@@ -136,18 +136,7 @@ class ModelRegistry:
             del self._models[name]
 
     def _new(self, name: str, folder: Path) -> Model:
-        config = self._config
-        spec = ModelSpec(
-            name=name,
-            version="1",
-            path=folder,
-            max_batch_size=config.max_batch_size,
-            max_wait_ms=config.max_wait_ms,
-            max_queue=config.max_queue,
-            step_tokens=config.step_tokens,
-            cache_bytes=config.cache_bytes,
-            threads=config.threads,
-        )
+        spec = ModelSpec(name, "1", folder, self._config)
         return Model(spec, ThreadWorker(spec))
 
     async def _load(self, model: Model) -> Model:

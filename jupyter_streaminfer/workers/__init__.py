@@ -1,6 +1,6 @@
 """Where models compute: one small interface, one file a placement."""
 
-from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents, Worker
+from jupyter_streaminfer.workers.base import ModelBounds, ModelSpec, OnDeath, OnEvents, Worker
 from jupyter_streaminfer.workers.thread import ThreadWorker
 
-__all__ = ["ModelSpec", "OnDeath", "OnEvents", "ThreadWorker", "Worker"]
+__all__ = ["ModelBounds", "ModelSpec", "OnDeath", "OnEvents", "ThreadWorker", "Worker"]

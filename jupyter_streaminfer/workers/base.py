@@ -14,12 +14,9 @@ from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo
 
 
 @dataclass(frozen=True)
-class ModelSpec:
-    """What to load and the bounds it must keep."""
+class ModelBounds:
+    """What one model may take."""
 
-    name: str
-    version: str
-    path: Path
     max_batch_size: int = 32
     """Sequences (generate) or rows (predict) computed together at most."""
     max_wait_ms: float = 2.0
@@ -31,7 +28,17 @@ class ModelSpec:
     cache_bytes: int = 512 * 2**20
     """The KV cache's budget."""
     threads: int = 0
-    """Computing threads of this model; 0 leaves the choice to the placement."""
+    """Computing threads; 0: all cores but one, which is left to the event loop."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What to load and the bounds it must keep."""
+
+    name: str
+    version: str
+    path: Path
+    bounds: ModelBounds = ModelBounds()
 
 
 OnEvents = Callable[[list[JobEvent]], None]

@@ -65,18 +65,18 @@ class ThreadWorker:
             self._post(self._ended.set)
 
     def _compute(self) -> None:
-        spec = self._spec
+        bounds = self._spec.bounds
         try:
             from jupyter_streaminfer.inference.load import load_runtime
 
             runtime = load_runtime(
-                spec.path,
-                max_batch_size=spec.max_batch_size,
-                max_wait_ms=spec.max_wait_ms,
-                max_queue=spec.max_queue,
-                step_tokens=spec.step_tokens,
-                cache_bytes=spec.cache_bytes,
-                threads=spec.threads or _spare_cores(),
+                self._spec.path,
+                max_batch_size=bounds.max_batch_size,
+                max_wait_ms=bounds.max_wait_ms,
+                max_queue=bounds.max_queue,
+                step_tokens=bounds.step_tokens,
+                cache_bytes=bounds.cache_bytes,
+                threads=bounds.threads or _spare_cores(),
             )
             runtime.warm_up()
         except Exception as error:
@@ -152,4 +152,5 @@ def _lower_priority() -> None:
     Linux alone gives single threads a priority of their own; elsewhere the call would slow the whole server.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
