@@ -61,7 +61,7 @@ async def period(
     return executes, statuses
 
 
-async def measure(server: live_server.Server, rounds: int, seconds: float) -> dict:
+async def measure(server: live_server.Server, rounds: int, seconds: float, tokens: int) -> dict:
     """Idle and loaded periods in turn; the figures of each kind together."""
     kernel = server.request("POST", "api/kernels", {"name": "python3"})
     address = f"{server.websocket}api/kernels/{kernel['id']}/channels"
@@ -76,7 +76,7 @@ async def measure(server: live_server.Server, rounds: int, seconds: float) -> di
             load = None
             if state == "loaded":
                 command = [sys.executable, str(HERE / "load.py"), server.url, server.token, "demo"]
-                command += ["--seconds", str(seconds + 1), "--ordinary"]
+                command += ["--seconds", str(seconds + 1), "--ordinary", "--tokens", str(tokens)]
                 load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
                 while not any(each["active"] for each in server.request("GET", "streaminfer/api/models")["models"]):
                     await asyncio.sleep(0.05)
@@ -93,16 +93,17 @@ async def measure(server: live_server.Server, rounds: int, seconds: float) -> di
         name: {p: round(figures["loaded"][name][p] / figures["idle"][name][p], 3) for p in ("p50", "p95", "p99")}
         for name in ("execute_ms", "status_ms")
     }
-    return {"loaded_over_idle": ratios, "tokens_per_second_meanwhile": speeds, **figures}
+    return {"new_tokens": tokens, "loaded_over_idle": ratios, "tokens_per_second_meanwhile": speeds, **figures}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--tokens", type=int, default=128, help="of each stream; all 32 begin and end together")
     options = parser.parse_args()
     with live_server.running() as server:
-        keep("neighbour", asyncio.run(measure(server, options.rounds, options.seconds)))
+        keep("neighbour", asyncio.run(measure(server, options.rounds, options.seconds, options.tokens)))
 
 
 if __name__ == "__main__":
