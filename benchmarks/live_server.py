@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from processes import end
+from subject import environment
 
 
 @dataclass(frozen=True)
@@ -32,22 +36,28 @@ class Server:
     def websocket(self) -> str:
         return self.url.replace("http", "ws", 1)
 
-    def request(self, method: str, path: str, body: object = None) -> object:
-        """One REST call; returns the decoded answer."""
+    def request(self, method: str, path: str, body: object = None, seconds: float = 120) -> Any:
+        """One REST call; returns the decoded answer. `RuntimeError` with the server's words when it refuses."""
         data = None if body is None else json.dumps(body).encode()
         call = urllib.request.Request(self.url + path, data=data, method=method, headers=self.headers)
-        with urllib.request.urlopen(call, timeout=120) as answer:
-            return json.loads(answer.read() or b"null")
+        try:
+            with urllib.request.urlopen(call, timeout=seconds) as answer:
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"{method} {path}: {error.code} {error.read().decode(errors='replace')}") from error
 
 
 @contextlib.contextmanager
-def running(*options: str) -> Iterator[Server]:
-    """Start a server on loopback with further command line options; it is stopped at the end."""
+def running(*options: str, log: Path | None = None) -> Iterator[Server]:
+    """Start a server on loopback with further command line options; it is stopped at the end.
+
+    It writes to ``log``, or where this process does.
+    """
     token = secrets.token_hex(16)
     with tempfile.TemporaryDirectory() as folder:
         runtime = Path(folder) / "runtime"
-        environment = {
-            **os.environ,
+        variables = {
+            **environment(),
             "JUPYTER_RUNTIME_DIR": str(runtime),
             "JUPYTER_CONFIG_DIR": str(Path(folder) / "config"),
             "JUPYTER_TOKEN": token,
@@ -58,19 +68,18 @@ def running(*options: str) -> Iterator[Server]:
             "--ServerApp.jpserver_extensions={'jupyter_streaminfer': True}",
             *options,
         ]
-        process = subprocess.Popen(command, env=environment)
-        try:
+        with contextlib.ExitStack() as resources:
+            output = None if log is None else resources.enter_context(log.open("a"))
+            process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
+            resources.callback(end, process)
             yield _wait(process, runtime, token)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
 
 
 def _wait(process: subprocess.Popen[bytes], runtime: Path, token: str) -> Server:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         for path in runtime.glob("jpserver-*.json"):
-            with contextlib.suppress(OSError, json.JSONDecodeError):
+            with contextlib.suppress(OSError, RuntimeError, json.JSONDecodeError):
                 server = Server(json.loads(path.read_text())["url"], token, process.pid)
                 server.request("GET", "streaminfer/api/health")
                 return server

@@ -1,29 +1,61 @@
-"""A client that loads a server with streams and notes when each token arrived.
+"""A client that sends a server a workload and notes when each token arrived.
 
-``python benchmarks/load.py URL TOKEN MODEL --streams 32 --tokens 128`` prints one JSON object. It is a
-process of its own, at real-time priority where it may, so that it never waits for a core that the server
-under test uses and its clock tells the truth.
+A process of its own, at real-time priority where it may, so that it never waits for a core that the server
+under test uses and its clock tells the truth. ``python benchmarks/load.py`` reads a `Job` as JSON and prints a
+`Timeline`.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import itertools
+import gc
 import json
 import os
-import random
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Protocol
 
-import msgspec
-from figures import summary
-from tornado.httpclient import HTTPRequest
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from openai_door import OpenAIDoor
+from timeline import Timeline
+from websocket_door import WebSocketDoor
+from workload import Pace, Request, Workload
 
-from jupyter_streaminfer.protocol import TERMINAL, Attached, Completed, Delta, ServerMessage
 
-decode = msgspec.json.Decoder(ServerMessage).decode
+class Door(Protocol):
+    """A way into a server; what it tells of its requests goes to the callbacks that it was made with."""
+
+    async def open(self) -> None:
+        """Connect."""
+
+    def start(self, index: int, request: Request) -> None:
+        """Send a request, without waiting for anything."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+Note = Callable[[int, list[int], float], object]
+Ended = Callable[[int, str | None], None]
+DOORS: dict[str, Callable[[str, str, str, Note, Ended], Door]] = {"websocket": WebSocketDoor, "openai": OpenAIDoor}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is sent where."""
+
+    door: Literal["websocket", "openai"]
+    url: str
+    """Of the server, for ``websocket``; of what ``v1/`` stands under, for ``openai``."""
+    token: str
+    model: str
+    workload: Workload
+    real_time: bool = True
+    """Off when another client is the one that measures."""
 
 
 def real_time() -> None:
@@ -32,95 +64,94 @@ def real_time() -> None:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
-async def connect(url: str, token: str) -> WebSocketClientConnection:
-    """A native WebSocket of the server at that base URL."""
-    address = url.replace("http", "ws", 1) + "streaminfer/ws"
-    return await websocket_connect(
-        HTTPRequest(address, headers={"Authorization": f"token {token}"}), max_message_size=2**26
+def start(job: Job) -> subprocess.Popen[str]:
+    """The client's process; its answer is on its standard output."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert process.stdin is not None
+    with process.stdin:
+        json.dump(asdict(job), process.stdin)
+    process.stdin = None
+    return process
 
 
-def prompts(vocabulary: int, length: int, count: int, seed: int = 0) -> list[list[int]]:
-    """Random token ids, the same for every subject: ``[count, length]``."""
-    draw = random.Random(seed)
-    return [[draw.randrange(8, vocabulary) for _ in range(length)] for _ in range(count)]
+def finish(process: subprocess.Popen[str], seconds: float) -> Timeline:
+    """What it saw. Raises `subprocess.TimeoutExpired` after that time, `RuntimeError` when a request failed."""
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+    answer = json.loads(output) if output else {"error": f"the client ended with {process.returncode}"}
+    if "error" in answer:
+        raise RuntimeError(answer["error"])
+    return Timeline(**answer)
 
 
-async def burst(connection: WebSocketClientConnection, model: str, every: list[list[int]], tokens: int) -> dict:
-    """All prompts at once on one connection; figures as this client saw them."""
-    sent: dict[str, float] = {}
-    names: dict[str, str] = {}
-    arrivals: dict[str, list[float]] = {}
-    frames = 0
-    began = time.perf_counter()
-    for index, token_ids in enumerate(every):
-        id = f"g{index}"
-        sent[id] = time.perf_counter()
-        await connection.write_message(
-            json.dumps(
-                {
-                    "type": "generate",
-                    "id": id,
-                    "model": model,
-                    "token_ids": token_ids,
-                    "max_tokens": tokens,
-                    "temperature": 0,
-                    "ignore_eos": True,
-                }
-            )
-        )
-    open_streams = len(every)
-    while open_streams:
-        text = await connection.read_message()
-        now = time.perf_counter()
-        message = decode(text)
-        frames += 1
-        if isinstance(message, Attached):
-            names[message.stream] = message.id
-            arrivals[message.id] = []
-        elif isinstance(message, Delta):
-            arrivals[names[message.stream]] += [now] * len(message.token_ids)
-        elif isinstance(message, TERMINAL):
-            if not isinstance(message, Completed):
-                raise RuntimeError(f"a stream did not complete: {message}")
-            open_streams -= 1
-        else:
-            raise RuntimeError(f"unexpected: {message}")
-    took = time.perf_counter() - began
-    count = sum(map(len, arrivals.values()))
-    assert count == len(every) * tokens
-    gaps = [b - a for times in arrivals.values() for a, b in itertools.pairwise(times)]
-    return {
-        "tokens_per_second": round(count / took, 1),
-        "ttft_ms": summary([(times[0] - sent[id]) * 1000 for id, times in arrivals.items()]),
-        "itl_ms": summary([gap * 1000 for gap in gaps]),
-        "frames": frames,
-    }
+async def send(job: Job) -> Timeline:
+    """Send the workload and read to its end; `RuntimeError` when a request does not end in order."""
+    workload = job.workload
+    timeline = Timeline.of_size(len(workload.requests))
+    pace = Pace(workload)
+    under_way: set[int] = set()
+    failures: list[str] = []
+    changed = asyncio.Event()
 
+    def note(index: int, token_ids: list[int], at: float) -> None:
+        timeline.note(index, token_ids, at - began)
 
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url")
-    parser.add_argument("token")
-    parser.add_argument("model")
-    parser.add_argument("--streams", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--prompt-tokens", type=int, default=64)
-    parser.add_argument("--vocabulary", type=int, default=4096)
-    parser.add_argument("--seconds", type=float, default=0, help="repeat for that long; 0 is one burst")
-    parser.add_argument("--ordinary", action="store_true", help="ordinary priority: when another client is measured")
-    options = parser.parse_args()
-    if not options.ordinary:
-        real_time()
-    connection = await connect(options.url, options.token)
-    every = prompts(options.vocabulary, options.prompt_tokens, options.streams)
-    until = time.monotonic() + options.seconds
-    while True:
-        figures = await burst(connection, options.model, every, options.tokens)
-        if time.monotonic() >= until:
+    def ended(index: int, reason: str | None) -> None:
+        under_way.discard(index)
+        found, wanted = len(timeline.token_ids[index]), workload.requests[index].max_tokens
+        if reason is None and found != wanted:
+            reason = f"{found} tokens instead of {wanted}"
+        if reason is not None:
+            failures.append(f"request {index}: {reason}")
+        changed.set()
+
+    door = DOORS[job.door](job.url, job.token, job.model, note, ended)
+    await door.open()
+    waited, began = _waited(), time.perf_counter()
+    while not failures:
+        now = time.perf_counter() - began
+        for index in pace.start(now, len(under_way)):
+            timeline.sent[index] = pace.since(index, now)
+            under_way.add(index)
+            door.start(index, workload.requests[index])
+        if pace.done(now) and not under_way:
             break
-    print(json.dumps(figures))
+        changed.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), pace.wait(now, len(under_way)))
+    timeline.waited = _waited() - waited
+    door.close()
+    if failures:
+        raise RuntimeError("; ".join(failures[:3]))
+    return timeline
+
+
+def _waited() -> float:
+    """Seconds that this process was ready to run and had no core; 0 where that cannot be told."""
+    with suppress(OSError):
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
+
+
+def main() -> None:
+    values = json.load(sys.stdin)
+    job = Job(**(values | {"workload": Workload.of(values["workload"])}))
+    if job.real_time:
+        real_time()
+    gc.freeze()
+    gc.disable()
+    try:
+        answer = asdict(asyncio.run(send(job)))
+    except (RuntimeError, OSError) as error:
+        answer = {"error": str(error)}
+    json.dump(answer, sys.stdout)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

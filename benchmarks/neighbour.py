@@ -1,8 +1,9 @@
 """How the engine treats the Jupyter server it lives in: kernel round trips and REST answers, idle and under load.
 
 ``python benchmarks/neighbour.py``: idle and loaded periods in turn, in one run. Loaded means 32 streams of
-``demo`` at once, over and over, from another process. Prints p50, p95, p99 of a kernel's ``execute_request``
-round trip and of ``GET /api/status``, and their ratios; kept in ``results/neighbour.json``.
+``demo`` under way all the time, from another process: each that ends is followed by another. Prints p50, p95, p99
+of a kernel's ``execute_request`` round trip and of ``GET /api/status``, and their ratios; kept in
+``results/neighbour.json``.
 """
 
 from __future__ import annotations
@@ -11,18 +12,23 @@ import argparse
 import asyncio
 import json
 import subprocess
-import sys
 import time
 import uuid
-from pathlib import Path
 
 import live_server
+import load
 from figures import keep, summary
-from load import real_time
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
+from workload import Prompts, Workload
 
-HERE = Path(__file__).parent
+MODEL = "demo"
+VOCABULARY = 4096
+CONTEXT = 1024
+PROMPT_TOKENS = 64
+STREAMS = 32
+STREAMS_A_SECOND = 250
+"""More than will be asked for: the load must not run dry."""
 
 
 async def execute(channels: WebSocketClientConnection) -> float:
@@ -34,7 +40,9 @@ async def execute(channels: WebSocketClientConnection) -> float:
     began = time.perf_counter()
     await channels.write_message(json.dumps(message))
     while True:
-        answer = json.loads(await channels.read_message())
+        answer = json.loads(await channels.read_message() or "null")
+        if answer is None:
+            raise RuntimeError("the kernel's channels were closed")
         if answer["msg_type"] == "execute_reply" and answer["parent_header"]["msg_id"] == id:
             return (time.perf_counter() - began) * 1000
 
@@ -61,49 +69,81 @@ async def period(
     return executes, statuses
 
 
-async def measure(server: live_server.Server, rounds: int, seconds: float, tokens: int) -> dict:
+def asked(arrivals: str, tokens: int, seconds: float, seed: str) -> Workload:
+    """The load: streams of ``tokens`` new tokens, all alike (``lockstep``) or on average (``poisson``)."""
+    prompts = Prompts(VOCABULARY, seed)
+    count = round(STREAMS_A_SECOND * seconds)
+    if arrivals == "lockstep":
+        requests = prompts.burst(count, STREAMS, PROMPT_TOKENS, tokens).requests
+        return Workload(requests, STREAMS, seconds)
+    # A bound, so that a round's last streams do not go on for long after it.
+    most = min(4 * tokens, CONTEXT - PROMPT_TOKENS)
+    return prompts.closed_loop(count, STREAMS, PROMPT_TOKENS, tokens, most, seconds)
+
+
+async def begin(server: live_server.Server, workload: Workload) -> subprocess.Popen[str]:
+    """The load's process, once its streams are under way."""
+    process = load.start(load.Job("websocket", server.url, server.token, MODEL, workload, real_time=False))
+    while not any(each["active"] for each in server.request("GET", "streaminfer/api/models")["models"]):
+        await asyncio.sleep(0.05)
+    return process
+
+
+async def measure(server: live_server.Server, rounds: int, seconds: float, tokens: int, arrivals: str) -> dict:  # type: ignore[type-arg]
     """Idle and loaded periods in turn; the figures of each kind together."""
     kernel = server.request("POST", "api/kernels", {"name": "python3"})
     address = f"{server.websocket}api/kernels/{kernel['id']}/channels"
     channels = await websocket_connect(HTTPRequest(address, headers=server.headers))
-    server.request("POST", "streaminfer/api/models", {"name": "demo"})
-    real_time()
+    server.request("POST", "streaminfer/api/models", {"name": MODEL})
+    load.real_time()
     await period(server, channels, seconds / 2)
-    gathered = {"idle": ([], []), "loaded": ([], [])}
+    executes: dict[str, list[float]] = {"idle": [], "loaded": []}
+    statuses: dict[str, list[float]] = {"idle": [], "loaded": []}
     speeds = []
-    for _ in range(rounds):
+    for number in range(rounds):
         for state in ("idle", "loaded"):
-            load = None
+            process = None
             if state == "loaded":
-                command = [sys.executable, str(HERE / "load.py"), server.url, server.token, "demo"]
-                command += ["--seconds", str(seconds + 1), "--ordinary", "--tokens", str(tokens)]
-                load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-                while not any(each["active"] for each in server.request("GET", "streaminfer/api/models")["models"]):
-                    await asyncio.sleep(0.05)
-            executes, statuses = await period(server, channels, seconds)
-            gathered[state][0].extend(executes)
-            gathered[state][1].extend(statuses)
-            if load:
-                speeds.append(json.loads(load.communicate(timeout=60)[0])["tokens_per_second"])
+                process = await begin(server, asked(arrivals, tokens, seconds + 1, str(number)))
+            of_executes, of_statuses = await period(server, channels, seconds)
+            executes[state] += of_executes
+            statuses[state] += of_statuses
+            if process:
+                speeds.append(load.finish(process, 120).figures()["tokens_per_second"])
     figures = {
-        state: {"execute_ms": summary(executes), "status_ms": summary(statuses), "samples": len(executes)}
-        for state, (executes, statuses) in gathered.items()
+        state: {"execute_ms": summary(executes[state]), "status_ms": summary(statuses[state])}
+        for state in ("idle", "loaded")
     }
     ratios = {
-        name: {p: round(figures["loaded"][name][p] / figures["idle"][name][p], 3) for p in ("p50", "p95", "p99")}
+        name: {p: round(figures["loaded"][name][p] / idle, 3) for p, idle in figures["idle"][name].items()}
         for name in ("execute_ms", "status_ms")
     }
-    return {"new_tokens": tokens, "loaded_over_idle": ratios, "tokens_per_second_meanwhile": speeds, **figures}
+    return {
+        "arrivals": arrivals,
+        "new_tokens": tokens,
+        "loaded_over_idle": ratios,
+        "tokens_per_second_meanwhile": speeds,
+        "samples": {state: len(samples) for state, samples in executes.items()},
+        **figures,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--tokens", type=int, default=128, help="of each stream; all 32 begin and end together")
+    parser.add_argument("--tokens", type=int, default=128, help="of each stream, or on average")
+    parser.add_argument(
+        "--arrivals",
+        choices=["poisson", "lockstep"],
+        default="poisson",
+        help="drawn lengths, so that streams begin and end each by itself; or equal ones, all at once",
+    )
+    parser.add_argument("--name", default="neighbour", help="of the file of results")
     options = parser.parse_args()
     with live_server.running() as server:
-        keep("neighbour", asyncio.run(measure(server, options.rounds, options.seconds, options.tokens)))
+        measured = measure(server, options.rounds, options.seconds, options.tokens, options.arrivals)
+        print(keep(options.name, asyncio.run(measured)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Write labextension/src/protocol.ts: the messages of protocol.py as TypeScript types.
+"""Write labextension/src/protocol.ts: the messages of the protocol room as TypeScript types.
 
-``--check`` changes nothing and fails if the file does not say what protocol.py says. Needs node and an
+``--check`` changes nothing and fails if the file does not say what the protocol says. Needs node and an
 installed node_modules (``jlpm install``).
 """
 
@@ -26,13 +26,13 @@ from jupyter_streaminfer import protocol  # noqa: E402 (the checkout, installed 
 
 TARGET = ROOT / "labextension" / "src" / "protocol.ts"
 JSON2TS = ROOT / "node_modules" / "json-schema-to-typescript" / "dist" / "src" / "cli.js"
-BANNER = "// Generated from jupyter_streaminfer/protocol.py by scripts/generate_types.py: do not edit.\n"
+BANNER = "// Generated from jupyter_streaminfer/protocol by scripts/generate_types.py: do not edit.\n"
 REFERENCE_NOTE = re.compile(r"( \*\n)? \* This interface was referenced by [^\n]*\n \* via the [^\n]*\n")
 EMPTY_COMMENT = re.compile(r"/\*\*\n \*/\n")
 UNIONS = {
     "Event": ("Delta", "Completed", "Cancelled", "Failed"),
-    "ServerMessage": ("Event", "Attached", "Result", "Error", "Ok", "Pong"),
-    "AnyRequest": ("Generate", "Predict", "Attach", "Cancel", "Ping"),
+    "ServerMessage": ("Event", "Attached", "Result", "Embeddings", "Scores", "Error", "Ok", "Pong"),
+    "AnyRequest": ("Generate", "Predict", "Embed", "Score", "Attach", "Cancel", "Ping"),
 }
 ROOTS = (
     protocol.AnyRequest,
@@ -91,9 +91,7 @@ def main() -> None:
         return
     present = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
     if present != wanted:
-        lines = difflib.unified_diff(
-            present.splitlines(), wanted.splitlines(), "protocol.ts", "protocol.py", lineterm=""
-        )
+        lines = difflib.unified_diff(present.splitlines(), wanted.splitlines(), "protocol.ts", "protocol", lineterm="")
         sys.exit("\n".join(lines) + "\nlabextension/src/protocol.ts is out of date: run scripts/generate_types.py.")
 
 

@@ -32,6 +32,22 @@ GENERATE = {"type": "generate", "id": "g1", "model": "demo", "prompt": "x"}
         ({"top_p": 1.1}, "top_p"),
         ({"top_k": -1}, "top_k"),
         ({"seed": -1}, "seed"),
+        ({"min_p": 1.1}, "min_p"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"presence_penalty": -2.1}, "presence_penalty"),
+        ({"frequency_penalty": None}, "frequency_penalty"),
+        ({"logit_bias": {"5": 101}}, "logit_bias[...]"),
+        ({"logit_bias": {"the": 1}}, "logit_bias"),
+        ({"logit_bias": [1]}, "logit_bias"),
+        ({"stop": "text"}, "stop"),
+        ({"stop": ["a"] * 17}, "stop"),
+        ({"stop": [""]}, "stop[0]"),
+        ({"stop_token_ids": [0.5]}, "stop_token_ids[0]"),
+        ({"min_tokens": 10**9}, "min_tokens"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"priority": 101}, "priority"),
+        ({"chunk_tokens": 0}, "chunk_tokens"),
+        ({"n": 2}, "n"),
         ({"token_ids": [1, -1]}, "token_ids[1]"),
         ({"messages": [{"role": "robot", "content": ""}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": "", "name": "x"}]}, "messages[0].name"),
@@ -52,7 +68,7 @@ def test_what_does_not_fit_is_refused_by_its_field(changes: dict, field: str) ->
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3)))
 def test_whatever_a_field_holds_it_fits_or_is_refused_by_name(value: object) -> None:
-    for field in ("prompt", "max_tokens", "temperature", "seed", "messages", "detached"):
+    for field in ("prompt", "max_tokens", "temperature", "seed", "messages", "detached", "logit_bias", "stop"):
         text = msgspec.json.encode({**GENERATE, field: value})
         try:
             request = msgspec.json.decode(text, type=AnyRequest)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>"]
 SENTENCES = [
@@ -53,4 +57,24 @@ def build_llama(folder: Path, *, seed: int = 0, **changes: object) -> Path:
     }
     torch.manual_seed(seed)
     LlamaForCausalLM(LlamaConfig(**settings)).save_pretrained(folder)
+    return folder
+
+
+def build_causal(folder: Path, config: PreTrainedConfig, *, seed: int = 0, dtype: str = "float32") -> Path:
+    """Write a random model of the config's family, without a tokenizer, into the folder.
+
+    Norms and biases are random too: ones and zeros would hide one that is left out.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(0.0, 0.2)
+            elif parameter.ndim == 1:
+                parameter.uniform_(0.5, 1.5)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
     return folder

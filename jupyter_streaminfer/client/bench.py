@@ -119,7 +119,7 @@ async def _bench(client: Client, transport: Transport, model: str, load: Load) -
     return Report(
         model=model,
         load=load,
-        duration_s=round(duration_s, 3),
+        duration_s=round(duration_s, 6),
         tokens=tokens,
         tokens_per_second=round(tokens / duration_s, 1),
         ttft_ms=Percentiles.of([1000 * (each.times[0] - each.sent) for each in arrivals if each.times]),

@@ -8,13 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 from jupyter_streaminfer.client.bench import Load, bench
 from jupyter_streaminfer.client.client import Client
 from jupyter_streaminfer.client.connect import connect_to_server, embedded
 from jupyter_streaminfer.client.errors import NoServerError
-from jupyter_streaminfer.protocol import StreaminferError
+from jupyter_streaminfer.protocol import DType, StreaminferError
 
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended."""
@@ -87,7 +87,7 @@ def _streams(client: Client, arguments: argparse.Namespace) -> int:
 
 
 def _load(client: Client, arguments: argparse.Namespace) -> int:
-    model = client.load(arguments.name, arguments.path)
+    model = client.load(arguments.name, arguments.path, dtype=arguments.dtype)
     _say(f"{model.name} is {model.state} after {model.loaded_ms:.0f} ms")
     return 0
 
@@ -172,6 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     load = add("load", _load, "load a model and wait until it is warmed up")
     load.add_argument("name")
     load.add_argument("--path", help="a model folder on the server; absent: the bundled model of that name")
+    dtypes = get_args(DType)
+    load.add_argument(
+        "--dtype", choices=dtypes, default="auto", help="what the weights are kept in (default: as stored)"
+    )
     add("unload", _unload, "end a model's streams and free it").add_argument("name")
     generate = _with_model(add("generate", _generate, "generate text; Ctrl-C cancels it"))
     generate.add_argument("prompt")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
 import msgspec
+import numpy as np
 
 from jupyter_streaminfer.client.encoding import checked, rows
 from jupyter_streaminfer.client.loop import IOLoop
+from jupyter_streaminfer.client.options import GenerateOptions, Messages, checked_n
 from jupyter_streaminfer.client.predictions import Predictions
 from jupyter_streaminfer.client.stream import ClientStream
 from jupyter_streaminfer.client.transport import Transport
@@ -21,17 +24,23 @@ from jupyter_streaminfer.protocol import (
     Attach,
     Cancel,
     ChatMessage,
+    DType,
+    Embed,
     Generate,
     Health,
+    Likelihood,
     LoadModel,
     ModelStatus,
     Predict,
+    Score,
     StreamStatus,
+    copies,
 )
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-Messages = Sequence[ChatMessage | dict[str, str]]
+T = TypeVar("T")
 
 
 class Client:
@@ -59,17 +68,19 @@ class Client:
 
     # Models.
 
-    def load(self, name: str, path: str | os.PathLike[str] | None = None) -> ModelStatus:
+    def load(self, name: str, path: str | os.PathLike[str] | None = None, *, dtype: DType = "auto") -> ModelStatus:
         """Load a model and wait until it is warmed up; at once where it already is.
 
         ``path``: a folder in the Hugging Face layout, as the server sees it; a folder that is here is meant where
-        it is relative. Without it: the bundled model ``name``. Interrupting the wait leaves the load under way.
+        it is relative. Without it: the bundled model ``name``. ``dtype``: what its weights are kept in, ``auto``
+        being what they are stored in; ``int8`` is smaller, faster and less exact. Interrupting the wait leaves the
+        load under way.
         """
         folder = None if path is None else os.path.expanduser(os.fspath(path))
         if folder is not None and os.path.exists(folder):
             # The server has a working directory of its own.
             folder = os.path.abspath(folder)
-        return self._call(self._transport.load(LoadModel(name, folder)))
+        return self._call(self._transport.load(LoadModel(name, folder, dtype)))
 
     def unload(self, name: str) -> None:
         """End a model's streams and free it."""
@@ -89,28 +100,51 @@ class Client:
 
     # Streams.
 
+    @overload
+    def generate(
+        self, model: str, prompt: str | None = None, *, n: None = None, **options: Unpack[GenerateOptions]
+    ) -> ClientStream: ...
+
+    @overload
+    def generate(
+        self, model: str, prompt: str | None = None, *, n: int, **options: Unpack[GenerateOptions]
+    ) -> list[ClientStream]: ...
+
     def generate(
         self,
         model: str,
         prompt: str | None = None,
         *,
+        n: int | None = None,
         messages: Messages | None = None,
         token_ids: Sequence[int] | None = None,
         max_tokens: int | None = None,
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        logit_bias: Mapping[int, float] = {},
+        stop: str | Sequence[str] = (),
+        stop_token_ids: Sequence[int] = (),
+        min_tokens: int = 0,
+        logprobs: int | None = None,
         seed: int | None = None,
         ignore_eos: bool = False,
+        priority: int = 0,
+        chunk_tokens: int = 1,
         detached: bool = False,
-    ) -> ClientStream:
+    ) -> ClientStream | list[ClientStream]:
         """Start a stream, from exactly one of ``prompt``, ``messages`` (a chat) and ``token_ids``.
 
         Returns once the model admitted the prompt; tokens come from then on. The fields are explained at
-        `protocol.Generate`.
+        `protocol.Generate`. With ``n`` (1 to 16) it starts so many and returns a list of them, or none where one
+        is refused; the second one's seed is ``seed + 1``, and so on.
         """
         request = Generate(
-            id="",
+            id=self._next_id(),
             model=model,
             prompt=prompt,
             messages=cast(list[ChatMessage] | None, messages),
@@ -119,11 +153,24 @@ class Client:
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            logit_bias=cast(dict[int, float], logit_bias),
+            stop=[stop] if isinstance(stop, str) else cast(list[str], stop),
+            stop_token_ids=cast(list[int], stop_token_ids),
+            min_tokens=min_tokens,
+            logprobs=logprobs,
             seed=seed,
             ignore_eos=ignore_eos,
+            priority=priority,
+            chunk_tokens=chunk_tokens,
             detached=detached,
         )
-        return self._start(request)
+        # As it will be read, so that what a stream keeps of it is plain: no arrays, no dicts for messages.
+        request, _ = checked(request)
+        return self._start([request])[0] if n is None else self._start(copies(request, checked_n(n)))
 
     def attach(self, stream_id: str) -> ClientStream:
         """Read a stream from its start, whoever began it: also one whose kernel is gone."""
@@ -153,6 +200,28 @@ class Client:
         request = Predict(self._next_id(), model, rows(inputs))
         return Predictions(self._call(self._transport.predict(request)))
 
+    # Texts that are read and not continued.
+
+    def embed(
+        self,
+        model: str,
+        inputs: Sequence[str | Sequence[int]],
+        *,
+        pooling: Literal["mean", "last"] = "mean",
+        normalize: bool = False,
+    ) -> NDArray[np.float32]:
+        """Embeddings of texts or token ids, ``[texts, hidden size]``; ``normalize``: each of length 1."""
+        request = Embed(self._next_id(), model, cast(list[str | list[int]], inputs), pooling, normalize)
+        return np.array(self._call(self._transport.embed(request)).vectors, dtype=np.float32)
+
+    def score(
+        self, model: str, prompt: str | Sequence[int], continuations: Sequence[str | Sequence[int]]
+    ) -> list[Likelihood]:
+        """How likely each continuation of the prompt is, in natural logarithms."""
+        texts = cast(list[str | list[int]], continuations)
+        request = Score(self._next_id(), model, cast(str | list[int], prompt), texts)
+        return self._call(self._transport.score(request)).scores
+
     # The client's own life.
 
     def close(self) -> None:
@@ -172,12 +241,23 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {self.url or 'embedded'}>"
 
-    def _start(self, request: Generate) -> ClientStream:
-        # As it will be read, so that what the stream keeps of it is plain: no arrays, no dicts for messages.
-        request, _ = checked(msgspec.structs.replace(request, id=self._next_id()))
-        stream = ClientStream(self, request)
-        self._call(self._transport.generate(request, stream))
-        return stream
+    def _start(self, requests: list[Generate]) -> list[ClientStream]:
+        """Start streams, all or none."""
+        requests = [msgspec.structs.replace(request, id=self._next_id()) for request in requests]
+        streams = [ClientStream(self, request) for request in requests]
+        self._call(self._open(requests, streams))
+        return streams
+
+    async def _open(self, requests: list[Generate], streams: list[ClientStream]) -> None:
+        pairs = zip(requests, streams, strict=True)
+        tasks = [asyncio.create_task(self._transport.generate(request, stream)) for request, stream in pairs]
+        try:
+            await asyncio.gather(*tasks)
+        except BaseException:
+            for task, stream in zip(tasks, streams, strict=True):
+                if not task.cancel() and stream.id:
+                    self._cancel_soon(stream.id)
+            raise
 
     def _adopt(self, stream: ClientStream) -> None:
         self._readings[stream.id] = stream

@@ -14,12 +14,16 @@ from jupyter_streaminfer.client.transport import Sink
 from jupyter_streaminfer.protocol import (
     Attach,
     Cancel,
+    Embed,
+    Embeddings,
     Generate,
     Health,
     LoadModel,
     ModelStatus,
     Predict,
     Result,
+    Score,
+    Scores,
     StreamStatus,
 )
 
@@ -98,10 +102,20 @@ class EmbeddedTransport:
         request, _ = checked(request)
         return await self._engine.predict(request)
 
+    async def embed(self, request: Embed) -> Embeddings:
+        """See `Transport.embed`."""
+        request, _ = checked(request)
+        return await self._engine.embed(request)
+
+    async def score(self, request: Score) -> Scores:
+        """See `Transport.score`."""
+        request, _ = checked(request)
+        return await self._engine.score(request)
+
     async def load(self, request: LoadModel) -> ModelStatus:
         """See `Transport.load`."""
         request, _ = checked(request)
-        return await self._engine.load(request.name, request.path)
+        return await self._engine.load(request.name, request.path, request.dtype)
 
     async def unload(self, name: str) -> None:
         """See `Transport.unload`."""

@@ -16,12 +16,16 @@ from jupyter_streaminfer.client.websocket import Connection
 from jupyter_streaminfer.protocol import (
     Attach,
     Cancel,
+    Embed,
+    Embeddings,
     Generate,
     Health,
     LoadModel,
     ModelStatus,
     Predict,
     Result,
+    Score,
+    Scores,
     StreamStatus,
 )
 
@@ -63,6 +67,20 @@ class ServerTransport:
         request, text = checked(request)
         reply = await self._connection.ask(request, text)
         assert isinstance(reply, Result)  # noqa: S101 (what a server answers to `predict` if not an error)
+        return reply
+
+    async def embed(self, request: Embed) -> Embeddings:
+        """See `Transport.embed`."""
+        request, text = checked(request)
+        reply = await self._connection.ask(request, text)
+        assert isinstance(reply, Embeddings)  # noqa: S101
+        return reply
+
+    async def score(self, request: Score) -> Scores:
+        """See `Transport.score`."""
+        request, text = checked(request)
+        reply = await self._connection.ask(request, text)
+        assert isinstance(reply, Scores)  # noqa: S101
         return reply
 
     async def load(self, request: LoadModel) -> ModelStatus:

@@ -21,6 +21,7 @@ from jupyter_streaminfer.protocol import (
     Failed,
     Generate,
     StreaminferError,
+    TokenLogprobs,
     Usage,
 )
 
@@ -185,7 +186,7 @@ class ClientStream:
             raise StreaminferError(
                 "invalid_request", "What was asked for is known only where the stream was started. Use client.generate."
             )
-        return self._client._start(self.request)
+        return self._client._start([self.request])[0]
 
     # What there is so far; nothing here waits.
 
@@ -203,6 +204,11 @@ class ClientStream:
     def at_ms(self) -> list[float]:
         """When each token was appended to the log: milliseconds since the request was accepted."""
         return [at for delta in self._deltas for at in delta.at_ms]
+
+    @property
+    def logprobs(self) -> list[TokenLogprobs]:
+        """For every token received, how likely it was and what else was; empty where that was not asked for."""
+        return [token for delta in self._deltas for token in delta.logprobs or ()]
 
     @property
     def done(self) -> bool:

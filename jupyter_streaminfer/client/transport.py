@@ -8,6 +8,8 @@ from jupyter_streaminfer.protocol import (
     Attach,
     Attached,
     Cancel,
+    Embed,
+    Embeddings,
     Event,
     Generate,
     Health,
@@ -15,6 +17,8 @@ from jupyter_streaminfer.protocol import (
     ModelStatus,
     Predict,
     Result,
+    Score,
+    Scores,
     StreaminferError,
     StreamStatus,
 )
@@ -50,6 +54,12 @@ class Transport(Protocol):
 
     async def predict(self, request: Predict) -> Result:
         """Answer one request for predictions."""
+
+    async def embed(self, request: Embed) -> Embeddings:
+        """Answer one request for embeddings."""
+
+    async def score(self, request: Score) -> Scores:
+        """Answer one request for the likelihood of continuations."""
 
     async def load(self, request: LoadModel) -> ModelStatus:
         """Load a model; returns when it is warmed up. Cancelling this call leaves the load under way."""

@@ -20,6 +20,7 @@ from jupyter_streaminfer.protocol import (
     Cancelled,
     Completed,
     Delta,
+    Embed,
     Error,
     Failed,
     Generate,
@@ -28,6 +29,7 @@ from jupyter_streaminfer.protocol import (
     Predict,
     Reply,
     Result,
+    Score,
     ServerMessage,
     StreaminferError,
 )
@@ -58,7 +60,7 @@ class Connection:
         self._sinks: dict[str, Sink] = {}
         """The streams that are being read."""
 
-    async def ask(self, request: Predict | Cancel, text: bytes) -> Reply:
+    async def ask(self, request: Predict | Embed | Score | Cancel, text: bytes) -> Reply:
         """Send a request and wait for its one answer."""
         return await self._send(request.id, text, None)
 

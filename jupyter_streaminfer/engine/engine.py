@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import time
 from dataclasses import dataclass
@@ -17,6 +16,11 @@ from jupyter_streaminfer.engine.stream import Stream
 from jupyter_streaminfer.engine.streams import StreamTable
 from jupyter_streaminfer.protocol import (
     Admitted,
+    DType,
+    Embed,
+    Embedded,
+    Embeddings,
+    EmbedJob,
     ErrorInfo,
     Finished,
     Generate,
@@ -27,10 +31,13 @@ from jupyter_streaminfer.protocol import (
     ModelStatus,
     Predict,
     Predicted,
-    Prediction,
     PredictJob,
     Rejected,
     Result,
+    Score,
+    ScoredTexts,
+    ScoreJob,
+    Scores,
     Started,
     StreaminferError,
     StreamStatus,
@@ -51,11 +58,11 @@ class Generation:
 
 
 @dataclass(eq=False)
-class PendingPrediction:
-    """A predict job that a worker has."""
+class Question:
+    """A job that a worker has and that one event answers, in order or not."""
 
     model: Model
-    answer: asyncio.Future[list[Prediction]]
+    answer: asyncio.Future[JobEvent]
 
 
 class Engine:
@@ -69,19 +76,19 @@ class Engine:
         self._registry = ModelRegistry(self.config, self._on_events, self._on_death)
         self._streams = StreamTable(self.config, lambda stream: self._end(stream.id, "abandoned"))
         self._generations: dict[str, Generation] = {}
-        self._predictions: dict[str, PendingPrediction] = {}
+        self._questions: dict[str, Question] = {}
         self._stopping = False
 
     # Models.
 
-    async def load(self, name: str, path: str | None = None) -> ModelStatus:
+    async def load(self, name: str, path: str | None = None, dtype: DType = "auto") -> ModelStatus:
         """Load a model and warm it up, or wait for whoever already does; at once where it is ready.
 
         ``path`` is a folder in the Hugging Face layout; without it the model that is loaded under that name is
-        meant, else the bundled one.
+        meant, else the bundled one. ``dtype`` is what its weights are kept in.
         """
         self._refuse_when_stopping()
-        return (await self._registry.load(name, path)).status()
+        return (await self._registry.load(name, path, dtype)).status()
 
     async def unload(self, name: str) -> None:
         """End the model's streams and free it."""
@@ -121,21 +128,41 @@ class Engine:
     async def predict(self, request: Predict) -> Result:
         """Answer one request for predictions, computed together with everyone else's."""
         self._refuse_when_stopping()
-        model = self._registry.ready(request.model)
-        job = secrets.token_urlsafe(12)
-        pending = PendingPrediction(model, asyncio.get_running_loop().create_future())
-        self._predictions[job] = pending
+        version, event = await self._ask(request.model, PredictJob(_job_id(), request.inputs))
+        assert isinstance(event, Predicted)  # noqa: S101 (what answers this job in order)
+        return Result(request.id, request.model, version, event.outputs)
+
+    async def embed(self, request: Embed) -> Embeddings:
+        """The embeddings of some texts, computed together with everyone else's requests."""
+        self._refuse_when_stopping()
+        _check(request)
+        version, event = await self._ask(request.model, EmbedJob(_job_id(), request))
+        assert isinstance(event, Embedded)  # noqa: S101
+        return Embeddings(request.id, request.model, version, event.vectors, event.prompt_tokens)
+
+    async def score(self, request: Score) -> Scores:
+        """How likely each continuation of a prompt is."""
+        self._refuse_when_stopping()
+        _check(request)
+        version, event = await self._ask(request.model, ScoreJob(_job_id(), request))
+        assert isinstance(event, ScoredTexts)  # noqa: S101
+        return Scores(request.id, request.model, version, event.scores, event.prompt_tokens)
+
+    async def _ask(self, name: str, job: PredictJob | EmbedJob | ScoreJob) -> tuple[str, JobEvent]:
+        """Hand a job to a model's worker: the model's version and the event that answers the job."""
+        model = self._registry.ready(name)
+        question = Question(model, asyncio.get_running_loop().create_future())
+        self._questions[job.job] = question
         model.active += 1
-        model.worker.submit(PredictJob(job, request.inputs))
+        model.worker.submit(job)
         try:
-            outputs = await pending.answer
+            return model.spec.version, await question.answer
         except asyncio.CancelledError:
-            model.worker.cancel(job)
+            model.worker.cancel(job.job)
             raise
         finally:
-            self._predictions.pop(job, None)
+            self._questions.pop(job.job, None)
             model.active -= 1
-        return Result(request.id, request.model, model.spec.version, outputs)
 
     # Streams.
 
@@ -179,10 +206,10 @@ class Engine:
         for id, generation in list(self._generations.items()):
             if generation.model is model:
                 self._end(id, reason)
-        for id, pending in list(self._predictions.items()):
-            if pending.model is model:
+        for id, question in list(self._questions.items()):
+            if question.model is model:
                 model.worker.cancel(id)
-                _reject(pending.answer, ErrorInfo("cancelled", f"Model {model.spec.name!r} was unloaded."))
+                _reject(question.answer, ErrorInfo("cancelled", f"Model {model.spec.name!r} was unloaded."))
 
     def _end(self, id: str, reason: CancelReason) -> None:
         if (generation := self._release(id)) is not None:
@@ -203,14 +230,14 @@ class Engine:
         for event in events:
             if (generation := self._generations.get(event.job)) is not None:
                 self._on_generation(generation, event)
-            elif (pending := self._predictions.get(event.job)) is not None:
-                self._on_prediction(pending, event)
+            elif (question := self._questions.get(event.job)) is not None:
+                _answer(question, event)
 
     def _on_generation(self, generation: Generation, event: JobEvent) -> None:
         stream = generation.stream
         match event:
             case Tokens():
-                stream.append(event.token_ids, event.text)
+                stream.append(event.token_ids, event.text, event.logprobs)
             case Admitted():
                 generation.model.requests += 1
                 stream.prompt_tokens = event.prompt_tokens
@@ -218,7 +245,7 @@ class Engine:
                 if not generation.admitted.done():
                     generation.admitted.set_result(stream)
             case Started():
-                stream.start(event.ago_ms)
+                stream.start(event.ago_ms, event.cached_tokens)
             case Finished():
                 if event.text:
                     stream.append([], event.text)
@@ -230,19 +257,8 @@ class Engine:
             case Rejected():
                 self._release(stream.id)
                 _reject(generation.admitted, event.error)
-            case Predicted():
-                raise AssertionError("a generate job cannot bring predictions")
-
-    def _on_prediction(self, pending: PendingPrediction, event: JobEvent) -> None:
-        match event:
-            case Predicted():
-                pending.model.requests += 1
-                if not pending.answer.done():
-                    pending.answer.set_result(event.outputs)
-            case Rejected() | JobFailed():
-                _reject(pending.answer, event.error)
-            case _:
-                pass
+            case Predicted() | Embedded() | ScoredTexts():
+                raise AssertionError("a generate job cannot bring the answer to a question")
 
     def _ended(self, stream: Stream) -> None:
         self._release(stream.id)
@@ -256,22 +272,34 @@ class Engine:
                 generation.stream.fail(model.error)
                 self._streams.closed(generation.stream)
                 _reject(generation.admitted, model.error)
-        for pending in self._predictions.values():
-            if pending.model is model:
-                _reject(pending.answer, model.error)
+        for question in self._questions.values():
+            if question.model is model:
+                _reject(question.answer, model.error)
 
 
-def _reject(future: asyncio.Future[Stream] | asyncio.Future[list[Prediction]], error: ErrorInfo) -> None:
+def _job_id() -> str:
+    return secrets.token_urlsafe(12)
+
+
+def _answer(question: Question, event: JobEvent) -> None:
+    if isinstance(event, Rejected | JobFailed):
+        _reject(question.answer, event.error)
+    elif not question.answer.done():
+        question.model.requests += 1
+        question.answer.set_result(event)
+
+
+def _reject(future: asyncio.Future[Stream] | asyncio.Future[JobEvent], error: ErrorInfo) -> None:
     if not future.done():
         future.set_exception(StreaminferError.of(error))
 
 
-def _check(request: Generate) -> None:
-    """Refuse what no decoder has checked: a script builds the structs itself, past their constraints."""
-    for name in ("temperature", "top_p"):
-        if not math.isfinite(getattr(request, name)):
-            raise StreaminferError("invalid_request", f"{name} must be a finite number.", field=name)
+def _check(request: Generate | Embed | Score) -> None:
+    """Refuse what no decoder has checked: a script builds the structs itself, past their constraints.
+
+    Every float of them has bounds, and NaN is within none.
+    """
     try:
-        msgspec.convert(msgspec.to_builtins(request), Generate)
+        msgspec.convert(msgspec.to_builtins(request), type(request))
     except msgspec.ValidationError as error:
         raise invalid_request(error) from None

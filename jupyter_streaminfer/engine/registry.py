@@ -12,6 +12,7 @@ from typing import Literal
 from jupyter_streaminfer.engine.config import EngineConfig
 from jupyter_streaminfer.protocol import (
     NAME_PATTERN,
+    DType,
     ErrorInfo,
     JobEvent,
     ModelInfo,
@@ -50,6 +51,7 @@ class Model:
             requests=self.requests,
             info=self.info,
             error=self.error,
+            stats=self.worker.stats(),
         )
 
 
@@ -96,7 +98,7 @@ class ModelRegistry:
             )
         return model
 
-    async def load(self, name: str, path: str | None) -> Model:
+    async def load(self, name: str, path: str | None, dtype: DType = "auto") -> Model:
         """The model of that name, loaded and warmed up; at once where it already is.
 
         Raises `StreaminferError` with the reason when it cannot be loaded. A caller that gives up
@@ -104,7 +106,7 @@ class ModelRegistry:
         """
         model = self._models.get(name)
         if model is not None and model.state != "failed":
-            _refuse_another(model, path)
+            _refuse_another(model, path, dtype)
         else:
             folder = _folder(name, path)
             if model is None and len(self._models) >= self._config.max_models:
@@ -112,7 +114,7 @@ class ModelRegistry:
                     "overloaded",
                     f"{self._config.max_models} models are loaded, the most this engine keeps. Unload one first.",
                 )
-            model = self._models[name] = self._new(name, folder)
+            model = self._models[name] = self._new(name, folder, dtype)
             task = self._loads[name] = asyncio.create_task(self._load(model))
             task.add_done_callback(lambda task: self._loaded(name, task))
         load = self._loads.get(name)
@@ -135,8 +137,8 @@ class ModelRegistry:
         if self._models.get(name) is model:
             del self._models[name]
 
-    def _new(self, name: str, folder: Path) -> Model:
-        spec = ModelSpec(name, "1", folder, self._config)
+    def _new(self, name: str, folder: Path, dtype: DType) -> Model:
+        spec = ModelSpec(name, "1", folder, dtype, self._config)
         return Model(spec, ThreadWorker(spec))
 
     async def _load(self, model: Model) -> Model:
@@ -162,7 +164,7 @@ class ModelRegistry:
         self._on_death(model)
 
 
-def _refuse_another(model: Model, path: str | None) -> None:
+def _refuse_another(model: Model, path: str | None, dtype: DType) -> None:
     """Raise `StreaminferError` where a model that is there cannot be the answer to a load of its name."""
     name = model.spec.name
     if model.state == "unloading":
@@ -174,6 +176,12 @@ def _refuse_another(model: Model, path: str | None) -> None:
             "invalid_request",
             f"Model {name!r} is loaded from {model.spec.path}. Unload it first, or use another name.",
             field="path",
+        )
+    if dtype not in ("auto", model.spec.dtype, model.info.dtype if model.info else "auto"):
+        raise StreaminferError(
+            "invalid_request",
+            f"Model {name!r} is loaded with dtype {model.spec.dtype!r}. Unload it first, or use another name.",
+            field="dtype",
         )
 
 

@@ -23,6 +23,7 @@ from jupyter_streaminfer.protocol import (
     StreaminferError,
     StreamStatus,
     Timings,
+    TokenLogprobs,
     Usage,
 )
 
@@ -39,8 +40,8 @@ _encode = msgspec.json.Encoder().encode
 class Stream:
     """One generation's log: deltas with ``seq`` dense from 0, then exactly one terminal event.
 
-    The log is kept in columns (a text per delta, flat token ids and times), so an hour-old stream costs
-    little more than its output, and any run of deltas is merged by slicing. Used on one event loop only.
+    The log is kept in columns (a text per delta, flat token ids, times and log-probabilities), so an hour-old
+    stream costs little more than its output, and any run of deltas is merged by slicing. Used on one event loop only.
     """
 
     def __init__(self, id: str, request: Generate, version: str, accepted: float) -> None:
@@ -51,12 +52,14 @@ class Stream:
         self.version = version
         self.accepted = accepted
         self.prompt_tokens = 0
+        self.cached_tokens = 0
         self.terminal: Terminal | None = None
         self.on_consumers: Callable[[Stream], None] = lambda stream: None
         """Told when the number of cursors changes to or from none."""
         self._texts: list[str] = []
         self._token_ids = array("q")
         self._at_ms = array("d")
+        self._logprobs: list[TokenLogprobs] = []
         self._ends = array("q")
         self._queue_ms: float | None = None
         self._cursors: set[Cursor] = set()
@@ -64,17 +67,19 @@ class Stream:
 
     # The writer's side.
 
-    def start(self, ago_ms: float) -> None:
-        """Note that the first computation began, ``ago_ms`` before now."""
+    def start(self, ago_ms: float, cached_tokens: int = 0) -> None:
+        """Note that the first computation began, ``ago_ms`` before now, after so many cached tokens of the prompt."""
         if self._queue_ms is None:
             self._queue_ms = round(max(0.0, self._elapsed_ms() - ago_ms), 2)
+            self.cached_tokens = cached_tokens
 
-    def append(self, token_ids: list[int], text: str) -> None:
-        """Append one delta and tell every cursor."""
+    def append(self, token_ids: list[int], text: str, logprobs: list[TokenLogprobs] | None = None) -> None:
+        """Append one delta of any number of tokens and tell every cursor; ``logprobs`` has one for each token."""
         now = self._elapsed_ms()
         self._texts.append(text)
         self._token_ids.extend(token_ids)
         self._at_ms.extend([now] * len(token_ids))
+        self._logprobs.extend(logprobs or ())
         self._ends.append(len(self._token_ids))
         self._tell()
 
@@ -103,7 +108,7 @@ class Stream:
         return round((time.monotonic() - self.accepted) * 1000, 2)
 
     def _usage(self) -> Usage:
-        return Usage(self.prompt_tokens, len(self._token_ids))
+        return Usage(self.prompt_tokens, len(self._token_ids), self.cached_tokens)
 
     def _timings(self) -> Timings:
         now = self._elapsed_ms()
@@ -146,6 +151,7 @@ class Stream:
             self._token_ids[begin:end].tolist(),
             self._at_ms[begin:end].tolist(),
             None if first == last else last,
+            None if self.request.logprobs is None else self._logprobs[begin:end],
         )
 
     def frame(self, first: int, last: int) -> bytes:

@@ -1,100 +1,68 @@
-"""The tensors of one step, made from the scheduler's chunks."""
+"""The arrays of one step, made from the scheduler's chunks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
 from jupyter_streaminfer.inference.scheduler import Chunk
 
-
-@dataclass(frozen=True, slots=True)
-class Prefill:
-    """A chunk of several tokens: rows ``first..first + count - 1`` of the step, positions ``start..`` of ``slot``."""
-
-    slot: int
-    first: int
-    count: int
-    start: int
+Int32 = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``N`` tokens of many sequences in a row: first those that come singly, by slot, then the longer chunks."""
+    """``N`` tokens of ``S`` chunks in a row, each chunk the next tokens of one sequence; all arrays are contiguous."""
 
-    token_ids: torch.Tensor
-    """``[N]`` int64."""
-    positions: torch.Tensor
-    """``[N]`` int64, within each sequence."""
-    cache_rows: torch.Tensor
-    """``[N]`` int64: where each token's key and value go, as ``slot * context_length + position``."""
-    decodes: int
-    """How many of the rows are single tokens."""
-    decode_slots: torch.Tensor | None
-    """Their slots; None when they are exactly ``0..decodes - 1``."""
-    decode_width: int
-    """One more than the highest of them."""
-    decode_length: int
-    """Positions in the cache of the longest of them, the new one included."""
-    decode_mask: torch.Tensor | None
-    """``[decode_width, 1, 1, decode_length]`` float32 to add to the scores; None when all are equally long."""
-    prefills: list[Prefill]
-    outputs: torch.Tensor | None
-    """The rows whose logits are wanted, in the order of ``completing``; None when they are all rows."""
-    completing: list[Chunk]
-    """The chunks after which their sequence has its next token."""
+    token_ids: Int32
+    """``[N]``."""
+    positions: Int32
+    """``[N]``, within each sequence: a chunk's are consecutive."""
+    rows: Int32
+    """``[S + 1]``: chunk ``s`` has the rows ``rows[s]`` to ``rows[s + 1] - 1``."""
+    tables: Int32
+    """``[S, W]``: the blocks of each chunk's sequence, enough for its last position; 0 beyond those."""
+    outputs: Int32
+    """``[R]``: the rows whose hidden states are wanted, ascending."""
+    counts: list[int]
+    """``[S]``: how many of them each chunk has."""
+
+    @property
+    def lengths(self) -> Int32:
+        """``[S]``: positions of each sequence that are in the cache once the step is computed."""
+        return self.positions[self.rows[1:] - 1] + 1
 
 
-def build_batch(chunks: Seq[Chunk], context_length: int, device: torch.device) -> Batch:
-    """Lay out a step's chunks; every sequence must have its slot."""
-    singles = sorted((chunk for chunk in chunks if chunk.count == 1), key=_slot)
-    longer = [chunk for chunk in chunks if chunk.count > 1]
+def build_batch(chunks: Seq[Chunk]) -> Batch:
+    """Lay out a step's chunks."""
     token_ids: list[int] = []
     positions: list[int] = []
-    cache_rows: list[int] = []
+    rows = [0]
     outputs: list[int] = []
-    completing: list[Chunk] = []
-    prefills: list[Prefill] = []
-    for chunk in (*singles, *longer):
+    counts: list[int] = []
+    for chunk in chunks:
         sequence, start = chunk.sequence, chunk.sequence.computed
-        if chunk.count > 1:
-            prefills.append(Prefill(_slot(chunk), len(token_ids), chunk.count, start))
-        token_ids += sequence.token_ids[start : start + chunk.count]
-        positions += range(start, start + chunk.count)
-        base = _slot(chunk) * context_length + start
-        cache_rows += range(base, base + chunk.count)
-        if chunk.completes:
-            outputs.append(len(token_ids) - 1)
-            completing.append(chunk)
-
-    slots = [_slot(chunk) for chunk in singles]
-    width = slots[-1] + 1 if slots else 0
-    longest = max((chunk.sequence.computed + 1 for chunk in singles), default=0)
-    mask = None
-    if any(chunk.sequence.computed + 1 != longest for chunk in singles):
-        last = torch.zeros(width, dtype=torch.long)
-        last[slots] = torch.tensor(positions[: len(slots)])
-        mask = torch.zeros(width, longest).masked_fill_(torch.arange(longest) > last[:, None], -torch.inf)
-        mask = mask[:, None, None].to(device)
+        if chunk.count == 1:
+            token_ids.append(sequence.token_ids[start])
+            positions.append(start)
+        else:
+            token_ids += sequence.token_ids[start : start + chunk.count]
+            positions += range(start, start + chunk.count)
+        end = len(token_ids)
+        rows.append(end)
+        counts.append(wanted := chunk.outputs)
+        outputs += range(end - wanted, end)
+    width = max((len(chunk.sequence.blocks) for chunk in chunks), default=0)
+    padding = [0] * width
+    tables = np.array([(chunk.sequence.blocks + padding)[:width] for chunk in chunks], np.int32)
     return Batch(
-        token_ids=torch.tensor(token_ids, device=device),
-        positions=torch.tensor(positions, device=device),
-        cache_rows=torch.tensor(cache_rows, device=device),
-        decodes=len(singles),
-        decode_slots=None if width == len(slots) else torch.tensor(slots, device=device),
-        decode_width=width,
-        decode_length=longest,
-        decode_mask=mask,
-        prefills=prefills,
-        outputs=None if len(outputs) == len(token_ids) else torch.tensor(outputs, dtype=torch.long, device=device),
-        completing=completing,
+        np.array(token_ids, np.int32),
+        np.array(positions, np.int32),
+        np.array(rows, np.int32),
+        tables,
+        np.array(outputs, np.int32),
+        counts,
     )
-
-
-def _slot(chunk: Chunk) -> int:
-    slot = chunk.sequence.slot
-    if slot is None:
-        raise ValueError(f"sequence {chunk.sequence.job} has no slot")
-    return slot

@@ -22,9 +22,16 @@ MAX_JSON_BYTES = 64 * 2**20
 FLOAT_DTYPES = {"F32", "BF16", "F16"}
 
 
-def refuse(reason: str) -> StreaminferError:
+class UnsupportedError(StreaminferError):
+    """A variant that the lean forward does not compute; the general path may."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("invalid_request", reason, field="path")
+
+
+def refuse(reason: str, field: str = "path") -> StreaminferError:
     """The error with which a folder that cannot be loaded is refused."""
-    return StreaminferError("invalid_request", reason, field="path")
+    return StreaminferError("invalid_request", reason, field=field)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -45,6 +52,13 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_optional_json(path: Path) -> dict[str, Any]:
     """Like `read_json`, but a missing file is an empty object."""
     return read_json(path) if path.exists() else {}
+
+
+def require_finite(name: str, tensor: torch.Tensor) -> None:
+    """Refuse weights with NaN or infinity in them."""
+    # A NaN anywhere is both the least and the greatest, so this is one pass without a mask as large as the tensor.
+    if not torch.stack(torch.aminmax(tensor)).isfinite().all():
+        raise refuse(f"tensor {name} holds NaN or infinity, expected finite numbers")
 
 
 class Config:
@@ -78,10 +92,10 @@ class Config:
         return value
 
     def require(self, field: str, expected: object, default: object) -> None:
-        """Refuse a variant that is not implemented: ``field`` must be ``expected``."""
+        """Raise `UnsupportedError` for a variant that is not implemented: ``field`` must be ``expected``."""
         value = self.values.get(field, default)
         if value != expected:
-            raise refuse(f"config.json: {field} = {value!r:.80} is not supported, expected {expected!r}")
+            raise UnsupportedError(f"config.json: {field} = {value!r:.80} is not supported, expected {expected!r}")
 
     def architecture(self) -> str:
         """The one entry of ``architectures``."""
@@ -142,6 +156,10 @@ class Checkpoint:
 
     def tensor(self, name: str, *shape: int) -> torch.Tensor:
         """The tensor ``name`` as float32, which must have exactly ``shape``."""
+        return self.stored(name, *shape).to(torch.float32)
+
+    def stored(self, name: str, *shape: int) -> torch.Tensor:
+        """Like `tensor`, in the dtype of the file, and perhaps a view of it: copy what is kept."""
         if name not in self.owners:
             raise refuse(f"tensor {name} is missing: expected it with shape {list(shape)}")
         try:
@@ -153,5 +171,6 @@ class Checkpoint:
             raise refuse(f"tensor {name} has shape {found}, expected {list(shape)}")
         if dtype not in FLOAT_DTYPES:
             raise refuse(f"tensor {name} is {dtype}, expected one of {', '.join(sorted(FLOAT_DTYPES))}")
-        value: torch.Tensor = part[:].to(torch.float32)
+        value: torch.Tensor = part[:]
+        require_finite(name, value)
         return value

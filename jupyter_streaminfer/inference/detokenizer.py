@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol
 
 from tokenizers import Tokenizer as Backend
@@ -83,14 +84,44 @@ class WindowDetokenizer:
 def detokenizers(tokenizer: Tokenizer) -> Callable[[], Detokenizer]:
     """What makes a detokenizer for each sequence of a model."""
     backend = tokenizer.backend
-    special_ids = frozenset(
-        identifier for identifier, token in backend.get_added_tokens_decoder().items() if token.special
-    )
-    decoder = tokenizer.declared.get("decoder")
-    if isinstance(decoder, dict) and decoder.get("type") == "ByteLevel":
+    special_ids = frozenset(_special_tokens(backend))
+    if _is_byte_level(tokenizer):
         pieces = _byte_pieces(backend, special_ids)
         return lambda: ByteLevelDetokenizer(pieces)
     return lambda: WindowDetokenizer(backend, special_ids)
+
+
+def token_texts(tokenizer: Tokenizer) -> Callable[[int], str]:
+    """What gives the text of a single token as it reads inside a text, for log-probabilities.
+
+    U+FFFD stands for what is no whole character. A special token, which no answer shows, gives its name; an id that
+    the tokenizer does not have gives nothing.
+    """
+    backend = tokenizer.backend
+    special_tokens = _special_tokens(backend)
+    byte_pieces = _byte_pieces(backend, frozenset(special_tokens)) if _is_byte_level(tokenizer) else None
+
+    @cache
+    def text(token_id: int) -> str:
+        if token_id in special_tokens:
+            return special_tokens[token_id]
+        if byte_pieces is not None:
+            return byte_pieces.get(token_id, b"").decode(errors="replace")
+        # After itself: a decoder may strip the space before a text's first word.
+        once, twice = (backend.decode([token_id] * times, skip_special_tokens=False) for times in (1, 2))
+        return twice[len(once) :]
+
+    return text
+
+
+def _special_tokens(backend: Backend) -> dict[int, str]:
+    added = backend.get_added_tokens_decoder()
+    return {identifier: token.content for identifier, token in added.items() if token.special}
+
+
+def _is_byte_level(tokenizer: Tokenizer) -> bool:
+    decoder = tokenizer.declared.get("decoder")
+    return isinstance(decoder, dict) and decoder.get("type") == "ByteLevel"
 
 
 def _byte_pieces(backend: Backend, special_ids: frozenset[int]) -> dict[int, bytes]:

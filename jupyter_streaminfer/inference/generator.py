@@ -1,20 +1,30 @@
-"""The generation runtime: schedule, run, sample, detokenise, once a step for all sequences."""
+"""The generation runtime: schedule, compute, sample, detokenise, once a step for all sequences."""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
+from typing import Literal
 
+import torch
+
+from jupyter_streaminfer.inference.answer import Answer
 from jupyter_streaminfer.inference.batch import build_batch
-from jupyter_streaminfer.inference.detokenizer import Detokenizer, detokenizers
-from jupyter_streaminfer.inference.kv_cache import KVCache
-from jupyter_streaminfer.inference.llama import Llama
-from jupyter_streaminfer.inference.sampler import sample
-from jupyter_streaminfer.inference.scheduler import Scheduler
-from jupyter_streaminfer.inference.sequence import Sampling, Sequence
+from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS, Blocks
+from jupyter_streaminfer.inference.detokenizer import detokenizers, token_texts
+from jupyter_streaminfer.inference.emitter import Emitter
+from jupyter_streaminfer.inference.intake import Intake, invalid
+from jupyter_streaminfer.inference.model import CausalModel
+from jupyter_streaminfer.inference.pace import Pace
+from jupyter_streaminfer.inference.reading import Reading
+from jupyter_streaminfer.inference.sampler import Draw, Sampler
+from jupyter_streaminfer.inference.scheduler import Chunk, Scheduler
+from jupyter_streaminfer.inference.sequence import Sequence
 from jupyter_streaminfer.inference.tokenizer import Tokenizer
 from jupyter_streaminfer.protocol import (
-    DEFAULT_MAX_TOKENS,
     Admitted,
+    EmbedJob,
     ErrorInfo,
     Finished,
     Generate,
@@ -23,177 +33,295 @@ from jupyter_streaminfer.protocol import (
     JobEvent,
     JobFailed,
     ModelInfo,
+    ModelStats,
+    PredictJob,
     Rejected,
+    ScoreJob,
     Started,
     StreaminferError,
-    Tokens,
 )
+
+log = logging.getLogger(__name__)
 
 
 class Generator:
-    """A `Runtime` over a Llama."""
+    """A `Runtime` over a causal language model."""
 
-    def __init__(self, model: Llama, tokenizer: Tokenizer, cache: KVCache, *, step_tokens: int, max_queue: int) -> None:
+    def __init__(
+        self,
+        model: CausalModel,
+        tokenizer: Tokenizer,
+        *,
+        cache_bytes: int,
+        max_batch_size: int,
+        step_tokens: int,
+        max_queue: int,
+    ) -> None:
+        """Allocate the KV cache; `StreaminferError` when ``cache_bytes`` holds no block of it."""
+        blocks = cache_bytes // (BLOCK_TOKENS * model.token_bytes)
+        if blocks < 1:
+            raise StreaminferError(
+                "invalid_request",
+                f"cache_bytes = {cache_bytes} holds no block of the KV cache: {BLOCK_TOKENS} tokens take"
+                f" {BLOCK_TOKENS * model.token_bytes} bytes; raise cache_bytes to many times that",
+                field="cache_bytes",
+            )
+        # More than every place's whole context is never used, but for prefixes kept.
+        blocks = min(blocks, 2 * max_batch_size * -(-model.context_length // BLOCK_TOKENS))
+        model.allocate(blocks)
         self.model = model
         self.tokenizer = tokenizer
-        self.cache = cache
-        self.scheduler = Scheduler(cache.slots, step_tokens, max_queue)
+        self.blocks = Blocks(blocks)
+        self.scheduler = Scheduler(
+            self.blocks, max_batch_size=max_batch_size, step_tokens=step_tokens, max_queue=max_queue
+        )
+        self.pace = Pace()
+        self.intake = Intake(tokenizer, model.vocabulary, min(model.context_length, blocks * BLOCK_TOKENS))
+        self._sampler = Sampler(model.vocabulary, model.device)
         self._detokenizer = detokenizers(tokenizer)
-        self._texts: dict[str, Detokenizer] = {}
+        self._token_text = token_texts(tokenizer)
+        self._answers: dict[str, Answer] = {}
+        self._readings: dict[str, Reading] = {}
+        self.before_compute: Callable[[], object] = lambda: None
         self.info = ModelInfo(
             task="generate",
-            architecture="LlamaForCausalLM",
-            parameters=model.config.parameters,
+            architecture=model.architecture,
+            parameters=model.parameters,
             weight_bytes=model.weight_bytes,
             device=model.device.type,
-            dtype="float32",
-            context_length=cache.context_length,
-            max_batch_size=cache.slots,
-            cache_bytes=cache.bytes,
+            dtype=model.dtype,
+            runner=model.runner,
+            context_length=self.intake.context_length,
+            max_batch_size=max_batch_size,
+            cache_bytes=blocks * BLOCK_TOKENS * model.token_bytes,
             chat=tokenizer.template is not None,
         )
 
     def warm_up(self) -> None:
-        """Generate a few tokens alone and in a full batch, greedily and drawn."""
-        length = min(8, self.cache.context_length - 1)
-        for size in (1, self.cache.slots):
+        """Generate a few tokens alone and in a full batch, greedily and drawn; `StreaminferError` where that fails."""
+        length = min(8, self.intake.context_length - 1)
+        for size in (1, self.info.max_batch_size):
             for index in range(size if length else 0):
                 request = Generate(
                     f"warm-up-{index}",
                     "",
                     token_ids=[0] * length,
-                    max_tokens=min(3, self.cache.context_length - length),
+                    max_tokens=min(3, self.intake.context_length - length),
                     temperature=float(index % 2),
                     ignore_eos=True,
                 )
                 self.submit(GenerateJob(request.id, request, index))
             while self.due_in() is not None:
-                self.step()
+                for event in self.step():
+                    if isinstance(event, JobFailed):
+                        raise StreaminferError.of(event.error)
+        self.pace = Pace()
+        self.blocks.tokens_asked = self.blocks.tokens_found = self.scheduler.preemptions = 0
 
     def submit(self, job: Job) -> JobEvent | None:
-        """Tokenise, check and queue a prompt: `Admitted`, or `Rejected` with the field and the limit."""
-        if not isinstance(job, GenerateJob):
-            error = ErrorInfo("invalid_request", "this model generates text; it predicts nothing", field="model")
-            return Rejected(job.job, error)
-        request = job.request
+        """Tokenise, check and queue a job: `Admitted`, or `Rejected` with the field and the limit; or nothing yet."""
         try:
-            token_ids = self._prompt(request)
-            sampling = Sampling(request.temperature, request.top_k, request.top_p, job.seed)
-            limit = self._max_tokens(request, len(token_ids))
-            self.scheduler.submit(Sequence(job.job, token_ids, limit, sampling, request.ignore_eos))
+            match job:
+                case GenerateJob():
+                    return self._submit_generation(job)
+                case EmbedJob() | ScoreJob():
+                    self._submit_reading(job)
+                    return None
+                case PredictJob():
+                    raise invalid("model", "this model generates text; it predicts nothing")
         except StreaminferError as error:
             return Rejected(job.job, error.info)
-        self._texts[job.job] = self._detokenizer()
-        return Admitted(job.job, len(token_ids))
+
+    def _submit_generation(self, job: GenerateJob) -> Admitted:
+        request = job.request
+        sequence = self.intake.sequence(job)
+        self.scheduler.submit(sequence)
+        self._sampler.add(sequence)
+        emitter = Emitter(self._detokenizer(), request.stop, request.min_tokens)
+        self._answers[job.job] = Answer(job.job, emitter, request.chunk_tokens, self._token_text)
+        return Admitted(job.job, sequence.prompt_tokens)
+
+    def _submit_reading(self, job: EmbedJob | ScoreJob) -> None:
+        reading = Reading(job, self.intake)
+        self._readings[job.job] = reading
+        try:
+            for sequence in reading.sequences:
+                self.scheduler.submit(sequence)
+        except StreaminferError:
+            self._forget(job.job)
+            raise
 
     def cancel(self, job: str) -> None:
-        vacancy = self.scheduler.remove(job)
-        if vacancy is not None:
-            self.cache.vacate(vacancy)
-        self._texts.pop(job, None)
+        self._forget(job)
 
     def due_in(self) -> float | None:
         return 0.0 if len(self.scheduler) else None
 
+    def stats(self) -> ModelStats:
+        """See `Runtime.stats`."""
+        return ModelStats(
+            running=len(self.scheduler.running),
+            waiting=len(self.scheduler.waiting),
+            preemptions=self.scheduler.preemptions,
+            cache_used=round(self.blocks.used / self.blocks.count, 4),
+            prefix_tokens=self.blocks.tokens_asked,
+            prefix_hits=self.blocks.tokens_found,
+        )
+
     def step(self) -> list[JobEvent]:
         """Compute one step's chunks and give every sequence that caught up its next token."""
         began = time.monotonic()
-        chunks = self.scheduler.schedule()
+        decoding = sum(sequence.pending == 1 for sequence in self.scheduler.running)
+        chunks = self.scheduler.schedule(self.pace.prefill_tokens(decoding))
         if not chunks:
             return []
-        batch = build_batch(chunks, self.cache.context_length, self.model.device)
-        logits = self.model.forward(batch, self.cache)
-        sequences = [chunk.sequence for chunk in batch.completing]
-        tokens = sample(logits, [s.sampling for s in sequences], [len(s.token_ids) for s in sequences])
         events: list[JobEvent] = []
-        for chunk in chunks:
-            chunk.sequence.computed += chunk.count
-            if not chunk.sequence.started:
-                chunk.sequence.started = True
-                events.append(Started(chunk.sequence.job, (time.monotonic() - began) * 1000))
-        for sequence, token in zip(sequences, tokens, strict=True):
-            self._advance(sequence, token, events)
+        self._compute(chunks, events, began)
+        computed = sum(chunk.count for chunk in chunks)
+        self.pace.note(decoding, computed - decoding, time.monotonic() - began)
+        if not len(self.scheduler):
+            self._check_idle()
         return events
 
     def check_idle(self) -> None:
-        """Raise `RuntimeError` when a sequence, slot or detokenizer is left though no job is."""
-        left = {
-            "waiting": len(self.scheduler.waiting),
-            "running": len(self.scheduler.running),
-            "slots": len(self.scheduler.occupants),
-            "detokenizers": len(self._texts),
-        }
-        if any(left.values()):
-            raise RuntimeError(f"not idle: {left}")
+        """Raise `RuntimeError` when a sequence, block or answer is left though no job is."""
+        self.scheduler.check_idle()
+        if self._answers or self._readings or len(self._sampler):
+            raise RuntimeError(f"not idle: answers left of {sorted([*self._answers, *self._readings])}")
 
-    def _advance(self, sequence: Sequence, token: int | None, events: list[JobEvent]) -> None:
-        """Append a sequence's next token, or end it."""
-        job = sequence.job
-        if token is None:
-            error = ErrorInfo("internal", "the model's output for this sequence is not finite")
-            events.append(JobFailed(job, error))
-            self.cancel(job)
+    def _check_idle(self) -> None:
+        try:
+            self.check_idle()
+        except RuntimeError:
+            log.exception("The generator leaks; it goes on")
+
+    def _compute(self, chunks: list[Chunk], events: list[JobEvent], began: float) -> None:
+        """Compute chunks together; if that raises, each alone, so that only what cannot be computed fails."""
+        try:
+            generated = self._run(chunks, events)
+        except Exception as error:
+            if len(chunks) > 1:
+                for chunk in chunks:
+                    if chunk.sequence.blocks:  # none where another text of its job has failed just now
+                        self._compute([chunk], events, began)
+                return
+            log.exception("A step failed")
+            self._fail(_job_of(chunks[0].sequence), f"The step failed: {type(error).__name__}: {error}", events)
             return
-        if token in self.tokenizer.eos_ids and not sequence.ignore_eos:
-            events.append(Finished(job, "stop", self._texts[job].finish()))
-            self.cancel(job)
+        for chunk in chunks:
+            self.scheduler.advance(chunk)
+            sequence = chunk.sequence
+            if not sequence.started:
+                sequence.started = True
+                if sequence.job in self._answers:
+                    ago_ms = (time.monotonic() - began) * 1000
+                    events.append(Started(sequence.job, ago_ms, sequence.cached_tokens))
+        for sequence, draw in generated:
+            try:
+                self._append(sequence, draw, events)
+            except Exception as error:
+                log.exception("A token could not be told")
+                self._fail(sequence.job, f"A token could not be told: {type(error).__name__}: {error}", events)
+        for chunk in chunks:
+            if _job_of(chunk.sequence) in self._readings and not chunk.sequence.pending:
+                self._read(chunk.sequence, events)
+
+    def _run(self, chunks: list[Chunk], events: list[JobEvent]) -> list[tuple[Sequence, Draw]]:
+        """Compute chunks: the next token of each generation that caught up. Readings take their rows."""
+        if begun := _begun(chunks):
+            self.model.clear(begun)
+        batch = build_batch(chunks)
+        self.before_compute()
+        hidden = self.model.hidden(batch)
+        completing: list[Sequence] = []
+        rows: list[int] = []
+        readings: list[tuple[Sequence, torch.Tensor]] = []
+        first = 0
+        for chunk, count in zip(chunks, batch.counts, strict=True):
+            last = first + count
+            if chunk.sequence.job not in self._answers:
+                readings.append((chunk.sequence, hidden[first:last]))
+            elif last > first:
+                completing.append(chunk.sequence)
+                rows.append(first)
+            first = last
+        draws: list[Draw] = []
+        if completing:
+            logits = self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
+            draws = self._sampler.sample(logits, completing)
+        for sequence, states in readings:
+            self._take(sequence, states, events)
+        return list(zip(completing, draws, strict=True))
+
+    def _take(self, sequence: Sequence, states: torch.Tensor, events: list[JobEvent]) -> None:
+        reading = self._readings.get(_job_of(sequence))
+        if reading is None or not len(states):
+            return
+        try:
+            if reading.take(sequence.job, states, self.model):
+                return
+            message = "the model's output for these texts is not finite"
+        except Exception as error:
+            log.exception("A text could not be read")
+            message = f"The text could not be read: {type(error).__name__}: {error}"
+        self._fail(reading.job, message, events)
+
+    def _read(self, sequence: Sequence, events: list[JobEvent]) -> None:
+        """Note that a text was read to its end."""
+        self.scheduler.remove(sequence.job)
+        reading = self._readings[_job_of(sequence)]
+        if reading.done():
+            events.append(reading.event())
+            del self._readings[reading.job]
+
+    def _append(self, sequence: Sequence, draw: Draw, events: list[JobEvent]) -> None:
+        """Append a sequence's next token, or end it."""
+        job, token = sequence.job, draw.token
+        answer = self._answers[job]
+        if token is None:
+            if rest := answer.flush():
+                events.append(rest)
+            self._fail(job, "the model's output for this sequence is not finite", events)
+            return
+        if token in sequence.sampling.stop_ids:
+            self._finish(sequence, "stop", events)
             return
         sequence.token_ids.append(token)
-        events.append(Tokens(job, [token], self._texts[job].add(token)))
-        if sequence.generated >= sequence.max_tokens:
-            events.append(Finished(job, "length", self._texts[job].finish()))
-            self.cancel(job)
+        if event := answer.add(token, draw):
+            events.append(event)
+        if answer.stopped:
+            self._finish(sequence, "stop", events)
+        elif sequence.generated >= sequence.max_tokens:
+            self._finish(sequence, "length", events)
 
-    def _prompt(self, request: Generate) -> list[int]:
-        """The tokens of the one form in which the prompt was given."""
-        given = [name for name in ("prompt", "messages", "token_ids") if getattr(request, name) is not None]
-        if len(given) != 1:
-            found = "none of them" if not given else " and ".join(given)
-            raise _invalid("prompt", f"give exactly one of prompt, messages and token_ids, found {found}")
-        field = given[0]
-        if request.token_ids is not None:
-            token_ids = list(request.token_ids)
-            vocabulary = self.model.config.vocabulary
-            if token_ids and max(token_ids) >= vocabulary:
-                raise _invalid(field, f"token id {max(token_ids)} is not below the vocabulary's size, {vocabulary}")
-        elif request.messages is not None:
-            self._check_characters(field, sum(len(message.content) for message in request.messages))
-            token_ids = self.tokenizer.encode_chat(request.messages) if request.messages else []
+    def _finish(self, sequence: Sequence, reason: Literal["stop", "length"], events: list[JobEvent]) -> None:
+        answer = self._answers[sequence.job]
+        if rest := answer.flush():
+            events.append(rest)
+        events.append(Finished(sequence.job, reason, answer.finish()))
+        self._forget(sequence.job)
+
+    def _fail(self, job: str, message: str, events: list[JobEvent]) -> None:
+        events.append(JobFailed(job, ErrorInfo("internal", message)))
+        self._forget(job, broken=True)
+
+    def _forget(self, job: str, *, broken: bool = False) -> None:
+        """Free what a job holds; ``broken``: nobody may share its keys and values, which may be NaN."""
+        if (reading := self._readings.pop(job, None)) is not None:
+            names = [sequence.job for sequence in reading.sequences]
         else:
-            prompt = request.prompt or ""
-            self._check_characters(field, len(prompt))
-            token_ids = self.tokenizer.encode(prompt) if prompt else []
-        if not token_ids:
-            raise _invalid(field, f"{field} is empty; give at least one token")
-        context = self.cache.context_length
-        if len(token_ids) >= context:
-            raise _invalid(
-                field,
-                f"the prompt has {len(token_ids)} tokens; the model's context is {context} and needs room for one more",
-            )
-        return token_ids
-
-    def _check_characters(self, field: str, found: int) -> None:
-        """Refuse what no tokenisation can make fit, before tokenising it: that takes time in which nobody is served."""
-        limit = self.cache.context_length * self.tokenizer.longest_piece
-        if found > limit:
-            raise _invalid(
-                field,
-                f"the prompt has {found} characters; the model's context holds at most {limit}, usually far fewer",
-            )
-
-    def _max_tokens(self, request: Generate, prompt_tokens: int) -> int:
-        room = self.cache.context_length - prompt_tokens
-        if request.max_tokens is None:
-            return min(DEFAULT_MAX_TOKENS, room)
-        if request.max_tokens > room:
-            raise _invalid(
-                "max_tokens",
-                f"{prompt_tokens} prompt tokens and {request.max_tokens} new ones exceed the model's context of"
-                f" {self.cache.context_length}; ask for {room} at most",
-            )
-        return request.max_tokens
+            names = [job]
+            self._sampler.remove(job)
+            self._answers.pop(job, None)
+        for name in names:
+            self.scheduler.remove(name, discard=broken)
 
 
-def _invalid(field: str, message: str) -> StreaminferError:
-    return StreaminferError("invalid_request", message, field=field)
+def _begun(chunks: list[Chunk]) -> list[int]:
+    """The blocks that a step is the first to write for their sequence; what is in them is another's."""
+    return [block for chunk in chunks for block in chunk.sequence.blocks[-(-chunk.sequence.computed // BLOCK_TOKENS) :]]
+
+
+def _job_of(sequence: Sequence) -> str:
+    """The job that a sequence belongs to: a reading has several."""
+    return sequence.job.partition("#")[0]

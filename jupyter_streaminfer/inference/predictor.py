@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from itertools import chain
 from typing import Any
@@ -37,6 +38,7 @@ class Predictor:
         config = classifier.config
         self.classifier = classifier
         self.batcher: Batcher[np.ndarray, Prediction] = Batcher(max_batch_size, max_wait_ms, max_queue)
+        self.before_compute: Callable[[], object] = lambda: None
         tensors = [*classifier.weights, *classifier.biases]
         self.info = ModelInfo(
             task="predict",
@@ -73,11 +75,15 @@ class Predictor:
     def due_in(self) -> float | None:
         return self.batcher.due_in()
 
+    def stats(self) -> None:
+        """See `Runtime.stats`."""
+
     def step(self) -> list[JobEvent]:
         """Compute the batch that is due, if any; where that fails, each row alone: a bad one fails only its job."""
         parts = self.batcher.take()
         if not parts:
             return []
+        self.before_compute()
         try:
             outputs = iter(self._predict([row for part in parts for row in part.rows]))
         except (ArithmeticError, RuntimeError):

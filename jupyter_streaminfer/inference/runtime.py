@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo
+from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, ModelStats
 
 
 class Runtime(Protocol):
     """A loaded model and the jobs it is working on. Used from one thread only."""
 
     info: ModelInfo
+    before_compute: Callable[[], object]
+    """Called in a step just before the interpreter is let go of for long: whoever waits for it has it at once."""
 
     def warm_up(self) -> None:
         """Run real inferences, so that the first request pays for no lazy initialisation."""
@@ -26,6 +29,9 @@ class Runtime(Protocol):
 
     def due_in(self) -> float | None:
         """Seconds until `step` has something to do: 0 now, None while there is no job."""
+
+    def stats(self) -> ModelStats | None:
+        """What there is to say of its work; may be called from another thread, so it only reads numbers."""
 
     def step(self) -> list[JobEvent]:
         """Advance by one step and say what it brought. A fault of one job is that job's `JobFailed`."""

@@ -1,91 +1,161 @@
-"""The next token of every row of a step.
+"""The next token of every row of a step, for the whole batch at once.
 
-The noise of a draw is a hash of the sequence's seed and the position that the token will have, so it does not
-depend on who else is in the batch, and a resumed stream continues exactly.
+In this order: log-probabilities, logit bias, penalties, temperature, min_p, top_k, top_p, the draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from msgspec import Struct
 
-from jupyter_streaminfer.inference.sequence import Sampling
-
-NUCLEUS = 256
-"""Tokens that are looked at first for top_p; sorting the whole vocabulary is many times dearer and rarely needed."""
-MASK = 2**64 - 1
-
-
-def uniform(seed: int, position: int) -> float:
-    """The noise of ``position`` in the stream of ``seed``: in [0, 1), from two rounds of SplitMix64."""
-    return (_mix(_mix(seed & MASK) + position * 0x9E3779B97F4A7C15) >> 40) * 2.0**-24
+from jupyter_streaminfer.inference.bias import Bias, changes_at
+from jupyter_streaminfer.inference.distribution import Filters, draw, greedy, likeliest, log_weights
+from jupyter_streaminfer.inference.noise import UInt64, noise_keys, uniform
+from jupyter_streaminfer.inference.penalties import Penalties, PenaltyRows
+from jupyter_streaminfer.inference.sequence import Sequence
+from jupyter_streaminfer.protocol import MAX_LOGPROBS
 
 
-def _mix(value: int) -> int:
-    """Steele, Lea and Flood: Fast splittable pseudorandom number generators (2014), with Stafford's constants."""
-    value = (value + 0x9E3779B97F4A7C15) & MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & MASK
-    return value ^ (value >> 31)
+class Draw(Struct, frozen=True, gc=False):
+    """A row's next token; None where its logits are not finite, or nothing that may be chosen is left."""
+
+    token: int | None
+    logprob: float | None = None
+    top: list[tuple[int, float]] = []
+    """Token ids and their log-probabilities, the likeliest first."""
 
 
-@torch.inference_mode()
-def sample(logits: torch.Tensor, rows: Seq[Sampling], positions: Seq[int]) -> list[int | None]:
-    """A token id for each row of ``logits`` ``[R, vocabulary]``; None where its logits are not finite.
+@dataclass(frozen=True, slots=True)
+class _DrawnRows:
+    """The ``D`` rows of a batch that are drawn; the others are greedy."""
 
-    ``positions[r]`` is the index that row r's token gets in its sequence.
-    """
-    best, likeliest = logits.max(-1)
-    tokens = likeliest.tolist()
-    drawn = [row for row, sampling in enumerate(rows) if sampling.temperature > 0]
-    if drawn:
-        chosen = logits if len(drawn) == len(rows) else logits[drawn]
-        noise = [uniform(rows[row].seed, positions[row]) for row in drawn]
-        for row, token in zip(drawn, _draw(chosen, [rows[row] for row in drawn], noise), strict=True):
-            tokens[row] = token
-    return [token if fine else None for token, fine in zip(tokens, best.isfinite().tolist(), strict=True)]
+    rows: torch.Tensor | None
+    """``[D]``; None where they are all of it."""
+    sequences: list[Sequence]
+    keys: UInt64
+    temperature: torch.Tensor | None
+    """``[D, 1]``; None where all are 1."""
+    filters: Filters | None
 
 
-def _draw(logits: torch.Tensor, rows: list[Sampling], noise: list[float]) -> list[int]:
-    """Invert each row's cumulative distribution, filtered and in the vocabulary's order, at its noise."""
-    temperature = torch.tensor([row.temperature for row in rows], device=logits.device)[:, None]
-    # Shifted first: a tiny temperature then makes the others -inf and not the best one inf.
-    scaled = (logits - logits.amax(-1, keepdim=True)) / temperature.clamp_min(torch.finfo(torch.float32).tiny)
-    _limit_top_k(scaled, [row.top_k for row in rows])
-    probabilities = scaled.softmax(-1)
-    _limit_top_p(probabilities, [row.top_p for row in rows])
-    cumulative = probabilities.cumsum(-1)
-    target = torch.tensor(noise, device=logits.device)[:, None] * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, target, right=True)
-    # Rounding may carry the target past the end; the last token that has any probability is meant then.
-    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
-    return torch.minimum(tokens, last)[:, 0].tolist()
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The parameters of a batch as tensors: good for as long as the same sequences make it up."""
+
+    sequences: list[Sequence]
+    changes: list[tuple[Sequence, int]]
+    """The plan is void when one of these has so many tokens: its ``min_tokens`` are reached."""
+    bias: Bias | None
+    penalties: PenaltyRows | None
+    drawn: _DrawnRows | None
+    scored: list[int]
+    """The rows that want log-probabilities."""
+
+    def holds(self, sequences: list[Sequence]) -> bool:
+        return self.sequences == sequences and not any(len(one.token_ids) >= at for one, at in self.changes)
 
 
-def _limit_top_k(scaled: torch.Tensor, limits: list[int]) -> None:
-    """Drop in place what is less likely than each row's k-th likeliest; equals of it stay."""
-    vocabulary = scaled.shape[1]
-    rows = [row for row, k in enumerate(limits) if 0 < k < vocabulary]
-    if not rows:
-        return
-    ranks = torch.tensor([limits[row] - 1 for row in rows], device=scaled.device)
-    chosen = scaled[rows]
-    threshold = chosen.topk(int(ranks.max()) + 1).values.gather(1, ranks[:, None])
-    scaled[rows] = chosen.masked_fill_(chosen < threshold, -torch.inf)
+class Sampler:
+    """Draws for all sequences of a model; each is added before its first draw and removed after its last."""
 
+    def __init__(self, vocabulary: int, device: torch.device) -> None:
+        self._vocabulary = vocabulary
+        self._device = device
+        self._penalties = Penalties(device)
+        self._plan: _Plan | None = None
 
-def _limit_top_p(probabilities: torch.Tensor, limits: list[float]) -> None:
-    """Drop in place what comes after the likeliest tokens that together reach each row's p."""
-    rows = [row for row, p in enumerate(limits) if p < 1.0]
-    if not rows:
-        return
-    chosen = probabilities[rows]
-    limit = torch.tensor([limits[row] for row in rows], device=chosen.device)[:, None]
-    ordered = chosen.topk(min(NUCLEUS, chosen.shape[1])).values
-    if bool((ordered.sum(-1, keepdim=True) < limit).any()):
-        ordered = chosen.sort(descending=True).values
-    # A token stays while those before it have not reached p yet.
-    kept = (ordered.cumsum(-1) - ordered < limit).sum(-1, keepdim=True).clamp_min(1)
-    threshold = ordered.gather(1, kept - 1)
-    probabilities[rows] = chosen.masked_fill_(chosen < threshold, 0.0)
+    def __len__(self) -> int:
+        """Sequences of which something is kept."""
+        return len(self._penalties)
+
+    def add(self, sequence: Sequence) -> None:
+        """Make known a sequence; it costs no memory until its first draw."""
+        self._penalties.add(sequence)
+
+    def remove(self, job: str) -> None:
+        """Forget a sequence, if it is known."""
+        self._penalties.remove(job)
+        self._plan = None
+
+    @torch.inference_mode()
+    def sample(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[Draw]:
+        """The next token of each sequence from its row of ``logits`` ``[R, vocabulary]`` float32.
+
+        ``logits`` are used up. A row's draw is the same whatever the other rows hold, to the last bit.
+        """
+        if not sequences:
+            return []
+        if self._plan is None or not self._plan.holds(sequences):
+            self._plan = self._plan_for(sequences)
+        plan = self._plan
+        scores = logits[plan.scored].log_softmax(-1) if plan.scored else None
+        if plan.bias is not None:
+            plan.bias.apply(logits)
+        if plan.penalties is not None:
+            self._penalties.apply(logits, plan.penalties)
+        if plan.drawn is None and scores is None and logits.device.type == "cpu":
+            return [Draw(token if token >= 0 else None) for token in greedy(logits)]
+        tokens = self._choose(logits, plan.drawn)
+        draws = [Draw(token if token >= 0 else None) for token in tokens.tolist()]
+        if scores is not None:
+            self._score(draws, scores, tokens, plan)
+        return draws
+
+    def _choose(self, logits: torch.Tensor, drawn: _DrawnRows | None) -> torch.Tensor:
+        """``[R]``: token ids, and -1 where there is none."""
+        tokens = likeliest(logits)
+        best = logits.gather(1, tokens[:, None])
+        if drawn is not None and drawn.rows is None:
+            tokens = self._draw(logits, best, drawn)
+        elif drawn is not None:
+            tokens[drawn.rows] = self._draw(logits[drawn.rows], best[drawn.rows], drawn)
+        # Infinity and NaN are not below infinity; NaN anywhere in a row is its best.
+        return torch.where(best[:, 0].abs() < torch.inf, tokens, -1)
+
+    def _draw(self, logits: torch.Tensor, best: torch.Tensor, drawn: _DrawnRows) -> torch.Tensor:
+        scaled = log_weights(logits, best, drawn.temperature)
+        if drawn.filters is not None:
+            drawn.filters.apply(scaled)
+        positions = np.array([len(sequence.token_ids) for sequence in drawn.sequences])
+        noise = torch.from_numpy(uniform(drawn.keys, positions)).to(self._device)
+        return draw(scaled, noise[:, None])
+
+    def _score(self, draws: list[Draw], scores: torch.Tensor, tokens: torch.Tensor, plan: _Plan) -> None:
+        """Put the log-probabilities ``scores`` ``[scored, vocabulary]`` into the draws of the rows that want them."""
+        own = scores.gather(1, tokens[plan.scored].clamp_min_(0)[:, None])[:, 0].tolist()
+        # As many for each, so that it does not matter to equals what the other rows want.
+        best = scores.topk(min(MAX_LOGPROBS, self._vocabulary))
+        ids, values = best.indices.tolist(), best.values.tolist()
+        for index, row in enumerate(plan.scored):
+            token, count = draws[row].token, plan.sequences[row].sampling.logprobs
+            if token is not None:
+                top = list(zip(ids[index][:count], values[index][:count], strict=True))
+                draws[row] = Draw(token, own[index], top)
+
+    def _plan_for(self, sequences: list[Sequence]) -> _Plan:
+        return _Plan(
+            list(sequences),
+            [(sequence, at) for sequence in sequences if (at := changes_at(sequence)) is not None],
+            Bias.of(sequences, self._vocabulary, self._device),
+            self._penalties.rows(sequences),
+            self._drawn_rows(sequences),
+            [row for row, sequence in enumerate(sequences) if sequence.sampling.logprobs is not None],
+        )
+
+    def _drawn_rows(self, sequences: list[Sequence]) -> _DrawnRows | None:
+        rows = [row for row, sequence in enumerate(sequences) if sequence.sampling.temperature > 0.0]
+        if not rows:
+            return None
+        chosen = [sequences[row] for row in rows]
+        samplings = [sequence.sampling for sequence in chosen]
+        temperature = torch.tensor([sampling.temperature for sampling in samplings], device=self._device)[:, None]
+        return _DrawnRows(
+            None if len(rows) == len(sequences) else torch.tensor(rows, device=self._device),
+            chosen,
+            noise_keys([sampling.seed for sampling in samplings]),
+            None if bool((temperature == 1.0).all()) else temperature,
+            Filters.of(samplings, self._vocabulary, self._device),
+        )

@@ -1,20 +1,25 @@
 """What each step computes: continuous batching by one rule, after vLLM.
 
-There are no phases. Each sequence's computed tokens catch up with its tokens, within the step's token
-budget: running sequences first, then waiting ones in order of arrival while a slot is free. Decoding is
-a sequence that lags by one token; chunked prefill is one that lags by more than the budget leaves.
-A slot holds a whole context, so a running sequence can never run out of place.
+There are no phases. Each sequence's computed tokens catch up with its tokens, within the step's token budget: running
+sequences first, then waiting ones, both by priority and then by arrival. Decoding is a sequence that lags by one token;
+chunked prefill is one that lags by more than the budget leaves.
+
+Blocks of the cache are taken as positions are computed. When none is left, the last in order of those that run gives
+its blocks back and waits again at its own place, to be computed anew, though mostly found in the prefix cache. So the
+first in order is never held up, and as each sequence fits into the cache alone, all of them come to their end.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 
+from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS, Blocks
 from jupyter_streaminfer.inference.sequence import Sequence
 from jupyter_streaminfer.protocol import StreaminferError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
     """``count`` tokens of a sequence, from its ``computed`` on, to compute in this step."""
 
@@ -26,77 +31,189 @@ class Chunk:
         """Whether nothing is pending after it, so that its last position gives the next token."""
         return self.count == self.sequence.pending
 
-
-@dataclass(frozen=True, slots=True)
-class Vacancy:
-    """``slot`` lost its sequence, and that of the last slot, ``source``, took its place; the two may be one."""
-
-    slot: int
-    length: int
-    """Positions of ``slot`` that hold the keys and values of the sequence that left."""
-    source: int
-    source_length: int
+    @property
+    def outputs(self) -> int:
+        """How many hidden states are wanted, of its last tokens."""
+        sequence = self.sequence
+        if sequence.reads_from is None:
+            return int(sequence.computed + self.count == len(sequence.token_ids))
+        return min(self.count, max(0, sequence.computed + self.count - sequence.reads_from))
 
 
 class Scheduler:
-    """Sequences waiting and running, and the slots of the KV cache.
+    """Sequences that wait and that run; a sequence holds blocks exactly while it runs.
 
-    The running sequences occupy exactly the slots ``0..len(running) - 1``: when one leaves, the one in the last
-    slot moves into the gap, so that a batch is a slice of the cache and not a gather.
+    Each sequence's tokens, the last of its ``max_tokens`` included, must fit into ``blocks`` alone: whoever submits it
+    checks that.
     """
 
-    def __init__(self, slots: int, step_tokens: int, max_queue: int) -> None:
+    def __init__(self, blocks: Blocks, *, max_batch_size: int, step_tokens: int, max_queue: int) -> None:
+        self.blocks = blocks
+        self.max_batch_size = max_batch_size
         # A smaller budget would let a full batch decode in turns only.
-        self.step_tokens = max(step_tokens, slots)
-        self.slots = slots
+        self.step_tokens = max(step_tokens, max_batch_size)
         self.max_queue = max_queue
-        self.waiting: dict[str, Sequence] = {}
-        self.running: dict[str, Sequence] = {}
-        self.occupants: list[Sequence] = []
+        self.waiting: list[Sequence] = []
+        """By priority, then by arrival."""
+        self.running: list[Sequence] = []
+        """In the same order."""
+        self.preemptions = 0
+        """How often a running sequence had to give its blocks back."""
+        self._arrivals = 0
+        self._ranks: dict[str, tuple[int, int]] = {}
+        """What both lists are sorted by."""
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.running)
 
     def submit(self, sequence: Sequence) -> None:
-        """Queue a sequence; `StreaminferError` ``overloaded`` when ``max_queue`` wait that no free slot will take."""
-        if len(self.waiting) >= self.max_queue + self.slots - len(self.running):
+        """Queue a sequence; `StreaminferError` ``overloaded`` when ``max_queue`` wait that no free place will take."""
+        if len(self.waiting) >= self.max_queue + self.max_batch_size - len(self.running):
             raise StreaminferError(
                 "overloaded",
                 f"{len(self.waiting)} generations are waiting for a place already; try again later",
                 retryable=True,
             )
-        self.waiting[sequence.job] = sequence
+        self._ranks[sequence.job] = (-sequence.priority, self._arrivals)
+        self._arrivals += 1
+        insort(self.waiting, sequence, key=self._rank)
 
-    def schedule(self) -> list[Chunk]:
-        """The chunks of the next step, oldest sequence first; empty when there is nothing to do."""
-        budget = self.step_tokens
+    def schedule(self, prefill_tokens: int | None = None) -> list[Chunk]:
+        """The chunks of the next step, which has at most ``step_tokens`` tokens; empty when there is nothing to do.
+
+        Every running sequence gets one token, and all together get ``prefill_tokens`` more at most (None: what the step
+        has room for). Sequences are admitted with what is left of these, so 0 admits one only if nothing runs.
+        """
+        budget = self.step_tokens - len(self.running)
+        if prefill_tokens is not None:
+            budget = min(budget, prefill_tokens)
+        preemptions = self.preemptions
         chunks: list[Chunk] = []
-        for sequence in self.running.values():
-            if budget == 0:
-                return chunks
-            count = min(sequence.pending, budget)
-            chunks.append(Chunk(sequence, count))
-            budget -= count
-        while budget and self.waiting and len(self.running) < self.slots:
-            sequence = self.waiting.pop(next(iter(self.waiting)))
-            sequence.slot = len(self.occupants)
-            self.occupants.append(sequence)
-            self.running[sequence.job] = sequence
-            count = min(sequence.pending, budget)
-            chunks.append(Chunk(sequence, count))
-            budget -= count
+        # Only the list's last is ever preempted, so none that leaves during this loop has a chunk already.
+        for sequence in self.running:
+            count = min(sequence.pending, 1 + budget)
+            if sequence.computed + count > len(sequence.blocks) * BLOCK_TOKENS:
+                count = self._grow(sequence, count)
+            if count:
+                chunks.append(Chunk(sequence, count))
+                budget -= count - 1
+        if not chunks:
+            budget = max(budget, 1)
+        if budget > 0 and self.waiting and len(self.running) < self.max_batch_size and preemptions == self.preemptions:
+            self._admit(chunks, budget)
         return chunks
 
-    def remove(self, job: str) -> Vacancy | None:
-        """Forget a sequence, waiting or running; what the cache must do about it. Unknown ids are ignored."""
-        if self.waiting.pop(job, None) is not None or job not in self.running:
-            return None
-        sequence = self.running.pop(job)
-        last = self.occupants.pop()
-        source = len(self.occupants)
-        slot = source if sequence.slot is None else sequence.slot
-        if last is not sequence:
-            last.slot = slot
-            self.occupants[slot] = last
-        sequence.slot = None
-        return Vacancy(slot, sequence.computed, source, last.computed)
+    def advance(self, chunk: Chunk) -> None:
+        """Count a chunk as computed, and let others find the blocks that are full now; not if its sequence left."""
+        sequence = chunk.sequence
+        if not sequence.blocks:
+            return
+        full = sequence.computed // BLOCK_TOKENS
+        sequence.computed += chunk.count
+        if sequence.computed // BLOCK_TOKENS > full:
+            self.blocks.register(sequence.blocks, sequence.token_ids, full, sequence.computed // BLOCK_TOKENS)
+
+    def remove(self, job: str, *, discard: bool = False) -> list[int]:
+        """Forget a sequence, waiting or running; unknown ids are ignored.
+
+        With ``discard`` nobody will find what it computed or read, as it may be broken. Returns the blocks that became
+        free by that, for the model to clear; empty otherwise.
+        """
+        rank = self._ranks.get(job)
+        if rank is None:
+            return []
+        freed: list[int] = []
+        index = bisect_left(self.running, rank, key=self._rank)
+        if index < len(self.running) and self.running[index].job == job:
+            sequence = self.running.pop(index)
+            if discard:
+                freed = self.blocks.discard(sequence.blocks)
+            else:
+                self.blocks.give_back(sequence.blocks)
+            sequence.blocks = []
+        else:
+            del self.waiting[bisect_left(self.waiting, rank, key=self._rank)]
+        del self._ranks[job]
+        return freed
+
+    def check_idle(self) -> None:
+        """Raise `RuntimeError` when a sequence or a trace of one is left."""
+        left = {"waiting": len(self.waiting), "running": len(self.running), "ranks": len(self._ranks)}
+        if any(left.values()):
+            raise RuntimeError(f"not idle: {left}")
+        self.blocks.check_idle()
+
+    def _rank(self, sequence: Sequence) -> tuple[int, int]:
+        return self._ranks[sequence.job]
+
+    def _grow(self, sequence: Sequence, count: int) -> int:
+        """Take the blocks of a running sequence's next ``count`` tokens: how many of these have their place now.
+
+        Fewer where blocks are short. For one token others are preempted, the last in order first; 0 when it was the
+        sequence itself.
+        """
+        missing = _blocks_of(sequence.computed + count) - len(sequence.blocks)
+        sequence.blocks += self.blocks.take(min(missing, self.blocks.available)) or ()
+        while sequence.computed == len(sequence.blocks) * BLOCK_TOKENS:
+            last = self.running.pop()
+            self.blocks.give_back(last.blocks)
+            last.blocks = []
+            if last.reads_from is not None:  # what was read is not to be read again
+                last.reads_from = max(last.reads_from, last.computed)
+            last.computed = 0
+            insort(self.waiting, last, key=self._rank)
+            self.preemptions += 1
+            if last is sequence:
+                return 0
+            sequence.blocks += self.blocks.take(1) or ()
+        return min(count, len(sequence.blocks) * BLOCK_TOKENS - sequence.computed)
+
+    def _admit(self, chunks: list[Chunk], budget: int) -> None:
+        """Let waiting sequences run and add their first chunks, while places, blocks and ``budget`` tokens last.
+
+        One that waits for another's prefix keeps its place free meanwhile, so that later arrivals cannot hold it off.
+        """
+        for sequence in self.waiting[: self.max_batch_size - len(self.running)]:
+            if budget == 0:
+                return
+            found = self.blocks.find(sequence.token_ids)[: _shareable(sequence)]
+            if self._is_computed_by_another(sequence, len(found) * BLOCK_TOKENS):
+                continue
+            self.blocks.share(found)
+            # All of its tokens must have room, not the first chunk's only: else it would be let in to be preempted.
+            # Nothing is to be kept for those that run: had they more to compute, no budget would be left.
+            if _blocks_of(len(sequence.token_ids)) - len(found) > self.blocks.available:
+                self.blocks.give_back(found)
+                return
+            sequence.computed = len(found) * BLOCK_TOKENS
+            if not sequence.started:
+                sequence.cached_tokens = sequence.computed
+                self.blocks.tokens_asked += len(sequence.token_ids)
+                self.blocks.tokens_found += sequence.computed
+            count = min(sequence.pending, budget)
+            taken = self.blocks.take(_blocks_of(sequence.computed + count) - len(found)) or []
+            sequence.blocks = found + taken
+            budget -= count
+            self.waiting.remove(sequence)
+            insort(self.running, sequence, key=self._rank)
+            chunks.append(Chunk(sequence, count))
+
+    def _is_computed_by_another(self, sequence: Sequence, start: int) -> bool:
+        """Whether a running sequence is about to compute the full block at ``start`` that ``sequence`` could share."""
+        end = start + BLOCK_TOKENS
+        if end > _shareable(sequence) * BLOCK_TOKENS:
+            return False
+        prefix = sequence.token_ids[:end]
+        return any(
+            other.computed < end <= len(other.token_ids) and other.token_ids[:end] == prefix for other in self.running
+        )
+
+
+def _blocks_of(tokens: int) -> int:
+    return -(-tokens // BLOCK_TOKENS)
+
+
+def _shareable(sequence: Sequence) -> int:
+    """How many blocks a sequence may share: those before the first token whose hidden state is wanted of it."""
+    wanted = len(sequence.token_ids) - 1
+    return (wanted if sequence.reads_from is None else min(wanted, sequence.reads_from)) // BLOCK_TOKENS

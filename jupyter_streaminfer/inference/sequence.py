@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -12,6 +13,15 @@ class Sampling:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    min_tokens: int = 0
+    stop_ids: frozenset[int] = frozenset()
+    """Tokens that end the answer and so are not chosen before ``min_tokens``: the model's own and the request's."""
+    logprobs: int | None = None
     seed: int = 0
 
 
@@ -23,11 +33,15 @@ class Sequence:
     token_ids: list[int]
     max_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
-    ignore_eos: bool = False
+    priority: int = 0
+    reads_from: int | None = None
+    """The hidden states of this position and all after it are a result; None: only the last's, for the next token."""
     prompt_tokens: int = field(init=False)
     computed: int = 0
-    slot: int | None = None
-    """Its place in the KV cache while it runs."""
+    blocks: list[int] = field(default_factory=list)
+    """Where its keys and values are: block ``i`` holds positions ``i * BLOCK_TOKENS`` to the next block's."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that were found in the prefix cache when it first ran."""
     started: bool = False
     """Whether its first computation was announced."""
 

@@ -40,12 +40,12 @@ class Tokenizer:
         self.eos_ids = self._eos_ids(folder)
         self.template = _chat_template(folder, settings)
 
-    def encode(self, text: str) -> list[int]:
-        """A prompt's tokens, with the special ones that ``tokenizer.json``'s own post-processor adds.
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """A prompt's tokens; ``special``: with those that ``tokenizer.json``'s own post-processor adds.
 
         ``add_bos_token`` in ``tokenizer_config.json`` counts for nothing beside it, as in transformers 5.
         """
-        ids: list[int] = self.backend.encode(text).ids
+        ids: list[int] = self.backend.encode(text, add_special_tokens=special).ids
         return ids
 
     def encode_chat(self, messages: Seq[ChatMessage]) -> list[int]:

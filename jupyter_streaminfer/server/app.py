@@ -15,6 +15,7 @@ from jupyter_streaminfer.server import health, models, streams, ws
 from jupyter_streaminfer.server.activity import Activity
 from jupyter_streaminfer.server.address import Announcement, local_url
 from jupyter_streaminfer.server.connection import Connection
+from jupyter_streaminfer.server.openai import default_handlers as openai_handlers
 from jupyter_streaminfer.server.secret import Secret
 
 GOODBYE = "the server stops"
@@ -79,6 +80,7 @@ class StreaminferApp(ExtensionApp):
         """Register the addresses."""
         for service in (models, streams, health, ws):
             self.handlers.extend(service.default_handlers)
+        self.handlers.extend(openai_handlers)
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         """Create the engine on the running loop, and tell kernels started from now on where it is."""

@@ -74,11 +74,15 @@ class StreaminferMixin(JupyterHandler):
             return _by_secret
         return super().identity_provider
 
+    def status_of(self, error: StreaminferError) -> int:
+        """The HTTP status of a refusal."""
+        return STATUS[error.code]
+
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """Answer an exception: a refusal of the engine's has a status of its own."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, StreaminferError):
-            status_code = STATUS[error.code]
+            status_code = self.status_of(error)
         super().send_error(status_code, **kwargs)
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
@@ -88,18 +92,21 @@ class StreaminferMixin(JupyterHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """The error as JSON: ``code``, ``message``, ``retryable``, and ``field`` and ``retry_after_ms`` where known."""
-        error = kwargs.get("exc_info", (None, None, None))[1]
-        if isinstance(error, StreaminferError):
-            info = error.info
-        elif isinstance(error, HTTPError):
-            # Jupyter's own refusals; the protocol has no code of its own for them, the status tells them apart.
-            info = ErrorInfo("invalid_request", _HTTP_ERRORS.get(status_code) or responses.get(status_code, "Refused."))
-        else:
-            info = ErrorInfo("internal", "The server failed on this request; its log says more.")
+        info = refusal(status_code, kwargs.get("exc_info", (None, None, None))[1])
         if info.retry_after_ms is not None:
             self.set_header("Retry-After", str(math.ceil(info.retry_after_ms / 1000)))
         self.set_header("Content-Type", "application/json")
         self.finish(msgspec.json.encode({**msgspec.to_builtins(info), "retryable": info.retryable}))
+
+
+def refusal(status_code: int, error: BaseException | None) -> ErrorInfo:
+    """What a client is told of an exception that ended its request with that status."""
+    if isinstance(error, StreaminferError):
+        return error.info
+    if isinstance(error, HTTPError):
+        # Jupyter's own refusals; the protocol has no code of its own for them, the status tells them apart.
+        return ErrorInfo("invalid_request", _HTTP_ERRORS.get(status_code) or responses.get(status_code, "Refused."))
+    return ErrorInfo("internal", "The server failed on this request; its log says more.")
 
 
 @stream_request_body

@@ -16,6 +16,7 @@ from jupyter_streaminfer.protocol import (
     AnyRequest,
     Attach,
     Cancel,
+    Embed,
     Error,
     ErrorInfo,
     Generate,
@@ -24,6 +25,7 @@ from jupyter_streaminfer.protocol import (
     Pong,
     Predict,
     Reply,
+    Score,
     StreaminferError,
 )
 from jupyter_streaminfer.server.decode import UnreadableRequestError, decode_request
@@ -33,7 +35,7 @@ WRITE_BYTES = 256 * 1024
 OUTBOX_BYTES = 1024 * 1024
 """Replies that wait to be written at most; beyond it no further frame is read until they are."""
 
-R = TypeVar("R", Generate, Predict)
+R = TypeVar("R", Generate, Predict, Embed, Score)
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -147,6 +149,12 @@ class Connection:
             case Predict():
                 self._admit()
                 self._tasks[request.id] = asyncio.create_task(self._answer(self._predict, request))
+            case Embed():
+                self._admit()
+                self._tasks[request.id] = asyncio.create_task(self._answer(self._embed, request))
+            case Score():
+                self._admit()
+                self._tasks[request.id] = asyncio.create_task(self._answer(self._score, request))
         self._on_request()
 
     def _admit(self) -> None:
@@ -172,6 +180,12 @@ class Connection:
 
     async def _predict(self, request: Predict) -> None:
         self._reply(await self._engine().predict(request))
+
+    async def _embed(self, request: Embed) -> None:
+        self._reply(await self._engine().embed(request))
+
+    async def _score(self, request: Score) -> None:
+        self._reply(await self._engine().score(request))
 
     async def _generate(self, request: Generate) -> None:
         self._read(request.id, await self._engine().generate(request), -1, None)

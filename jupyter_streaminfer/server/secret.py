@@ -9,8 +9,8 @@ from typing import Any
 from jupyter_server.auth import IdentityProvider, User
 from tornado.web import RequestHandler
 
-SCHEME = "streaminfer"
-"""``Authorization: streaminfer <secret>``."""
+SCHEMES = ("streaminfer", "bearer")
+"""``Authorization: streaminfer <secret>``; OpenAI's clients send what they take for a key as ``Bearer``."""
 
 
 class LocalUser(User):
@@ -32,7 +32,7 @@ class Secret:
     def opens(self, authorization: str) -> bool:
         """Whether that ``Authorization`` header carries this secret; takes equally long for every wrong one."""
         scheme, _, given = authorization.partition(" ")
-        if scheme.lower() != SCHEME:
+        if scheme.lower() not in SCHEMES:
             return False
         return hmac.compare_digest(given.strip().encode("utf-8", "surrogatepass"), self.value.encode())
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo
+from jupyter_streaminfer.protocol import DType, Job, JobEvent, ModelInfo, ModelStats
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class ModelSpec:
     name: str
     version: str
     path: Path
+    dtype: DType = "auto"
     bounds: ModelBounds = ModelBounds()
 
 
@@ -51,6 +52,9 @@ class Worker(Protocol):
     """One model version, computing in one place."""
 
     placement: str
+
+    def stats(self) -> ModelStats | None:
+        """What the model is doing, as far as is known here."""
 
     async def start(self, on_events: OnEvents, on_death: OnDeath) -> ModelInfo:
         """Load and warm up; the model can answer when this returns.

@@ -8,16 +8,18 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, StreaminferError
+from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, ModelStats, StreaminferError
 from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents
+
+if TYPE_CHECKING:
+    from jupyter_streaminfer.inference.runtime import Runtime
 
 NICENESS = 10
 """How much lower than the event loop's the computing threads' priority is, so that the server still feels idle."""
 SWITCH_INTERVAL_S = 0.0005
 """How long the event loop waits at most for a computing thread to let go of the interpreter; Python's own is 5 ms."""
-
-Command = Callable[[], None]
 
 
 class ThreadWorker:
@@ -27,8 +29,11 @@ class ThreadWorker:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
+        self._runtime: Runtime | None = None
         self._jobs: queue.SimpleQueue[Job | str | None] = queue.SimpleQueue()
         """What the loop asks for: a job, the id of one to cancel, or None to stop."""
+        self._events: list[JobEvent] = []
+        """What the loop was not told yet."""
 
     async def start(self, on_events: OnEvents, on_death: OnDeath) -> ModelInfo:
         """See `Worker.start`."""
@@ -41,6 +46,11 @@ class ThreadWorker:
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
         threading.Thread(target=self._run, name=f"streaminfer-{self._spec.name}", daemon=True).start()
         return await self._ready
+
+    def stats(self) -> ModelStats | None:
+        """See `Worker.stats`."""
+        runtime = self._runtime  # read once: the other thread may end meanwhile
+        return None if runtime is None else runtime.stats()
 
     def submit(self, job: Job) -> None:
         """See `Worker.submit`."""
@@ -62,6 +72,7 @@ class ThreadWorker:
         try:
             self._compute()
         finally:
+            self._runtime = None
             self._post(self._ended.set)
 
     def _compute(self) -> None:
@@ -71,6 +82,7 @@ class ThreadWorker:
 
             runtime = load_runtime(
                 self._spec.path,
+                dtype=self._spec.dtype,
                 max_batch_size=bounds.max_batch_size,
                 max_wait_ms=bounds.max_wait_ms,
                 max_queue=bounds.max_queue,
@@ -79,28 +91,33 @@ class ThreadWorker:
                 threads=bounds.threads or _spare_cores(),
             )
             runtime.warm_up()
+            self._runtime = runtime
         except Exception as error:
             reason = error
             self._post(lambda: self._settle(reason))
             return
         info = runtime.info
         self._post(lambda: self._settle(info))
+        # A step's events are posted when the next one lets go of the interpreter: posted earlier they would wake
+        # the event loop only to wait for it.
+        runtime.before_compute = self._tell
         try:
             while True:
-                events: list[JobEvent] = []
                 for command in self._commands(runtime.due_in()):
                     if command is None:
                         return
                     if isinstance(command, str):
                         runtime.cancel(command)
                     elif event := runtime.submit(command):
-                        events.append(event)
+                        self._events.append(event)
                 if runtime.due_in() == 0:
-                    events += runtime.step()
-                if events:
-                    self._post(lambda batch=events: self._on_events(batch))  # type: ignore[misc]
+                    brought = runtime.step()
+                    self._events += brought  # to the list that is there now: the step has posted the one before
+                if runtime.due_in() != 0:
+                    self._tell()
         except Exception as error:
             reason = error
+            self._tell()
             self._post(lambda: self._on_death(reason))
 
     def _commands(self, due_in: float | None) -> list[Job | str | None]:
@@ -113,6 +130,11 @@ class ThreadWorker:
                 commands.append(self._jobs.get_nowait())
         except queue.Empty:
             return commands
+
+    def _tell(self) -> None:
+        if events := self._events:
+            self._events = []
+            self._post(lambda: self._on_events(events))
 
     def _post(self, callback: Callable[[], None]) -> None:
         try:

@@ -1,7 +1,7 @@
-// Generated from jupyter_streaminfer/protocol.py by scripts/generate_types.py: do not edit.
-export type AnyRequest = Generate | Predict | Attach | Cancel | Ping;
+// Generated from jupyter_streaminfer/protocol by scripts/generate_types.py: do not edit.
+export type AnyRequest = Generate | Predict | Embed | Score | Attach | Cancel | Ping;
 export type Event = Delta | Completed | Cancelled | Failed;
-export type ServerMessage = Event | Attached | Result | Error | Ok | Pong;
+export type ServerMessage = Event | Attached | Result | Embeddings | Scores | Error | Ok | Pong;
 
 /**
  * Start a stream. Exactly one of ``prompt``, ``messages`` and ``token_ids``.
@@ -17,8 +17,21 @@ export interface Generate {
   temperature?: number;
   top_k?: number;
   top_p?: number;
+  min_p?: number;
+  repetition_penalty?: number;
+  presence_penalty?: number;
+  frequency_penalty?: number;
+  logit_bias?: {
+    [k: string]: number;
+  };
+  stop?: string[];
+  stop_token_ids?: number[];
+  min_tokens?: number;
+  logprobs?: number | null;
   seed?: number | null;
   ignore_eos?: boolean;
+  priority?: number;
+  chunk_tokens?: number;
   detached?: boolean;
 }
 /**
@@ -36,6 +49,27 @@ export interface Predict {
   id: string;
   model: string;
   inputs: unknown[];
+}
+/**
+ * Embeddings of some texts by a language model; answered by one `Embeddings`, which costs no log.
+ */
+export interface Embed {
+  type: 'embed';
+  id: string;
+  model: string;
+  inputs: (string | number[])[];
+  pooling?: 'last' | 'mean';
+  normalize?: boolean;
+}
+/**
+ * How likely each continuation of a prompt is; answered by one `Scores`, which costs no log.
+ */
+export interface Score {
+  type: 'score';
+  id: string;
+  model: string;
+  prompt: string | number[];
+  continuations: (string | number[])[];
 }
 /**
  * Read a stream: everything after ``after``, then live. Whole or refused.
@@ -115,6 +149,32 @@ export interface Delta {
   token_ids: number[];
   at_ms: number[];
   last?: number | null;
+  logprobs?: TokenLogprobs[] | null;
+}
+/**
+ * A token of the answer, how likely it was, and the likeliest ones at its place.
+ */
+export interface TokenLogprobs {
+  token_id: number;
+  text: string;
+  logprob: number;
+  top: TopLogprob[];
+}
+/**
+ * A token that was likely at a place.
+ */
+export interface TopLogprob {
+  token_id: number;
+  text: string;
+  logprob: number;
+}
+export interface Embeddings {
+  type: 'embeddings';
+  id: string;
+  model: string;
+  version: string;
+  vectors: number[][];
+  prompt_tokens: number;
 }
 /**
  * `ErrorInfo` in a frame; ``id`` is absent where the request's own could not be read.
@@ -181,6 +241,14 @@ export interface Health {
   connections: number;
 }
 /**
+ * How likely a continuation is, in natural logarithms.
+ */
+export interface Likelihood {
+  logprob: number;
+  token_logprobs: number[];
+  greedy: boolean;
+}
+/**
  * What a loaded model is and takes.
  */
 export interface ModelInfo {
@@ -190,12 +258,24 @@ export interface ModelInfo {
   weight_bytes: number;
   device: string;
   dtype: string;
+  runner?: string;
   context_length?: number;
   max_batch_size?: number;
   cache_bytes?: number;
   chat?: boolean;
   input_shape?: number[];
   labels?: string[];
+}
+/**
+ * What a language model's scheduler and KV cache are doing; counts are since the load.
+ */
+export interface ModelStats {
+  running: number;
+  waiting: number;
+  preemptions: number;
+  cache_used: number;
+  prefix_tokens: number;
+  prefix_hits: number;
 }
 /**
  * One model of the registry.
@@ -211,6 +291,7 @@ export interface ModelStatus {
   requests?: number;
   info?: ModelInfo | null;
   error?: ErrorInfo | null;
+  stats?: ModelStats | null;
 }
 export interface Ok {
   type: 'ok';
@@ -241,6 +322,14 @@ export interface Result {
   model: string;
   version: string;
   outputs: Prediction[];
+}
+export interface Scores {
+  type: 'scores';
+  id: string;
+  model: string;
+  version: string;
+  scores: Likelihood[];
+  prompt_tokens: number;
 }
 /**
  * ``GET api/streams/ID``: the whole log so far as one reading.

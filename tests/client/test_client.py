@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from jupyter_streaminfer.client import Client, connect
 from jupyter_streaminfer.client.connect import embedded
-from jupyter_streaminfer.protocol import ChatMessage, StreaminferError
+from jupyter_streaminfer.protocol import ChatMessage, Generate, StreaminferError
 
 WAIT_S = 60
 
@@ -74,6 +75,93 @@ def test_token_ids_of_numpy(client: Client) -> None:
     assert plain.wait(WAIT_S).token_ids == array.wait(WAIT_S).token_ids
 
 
+EVERYTHING: dict[str, Any] = {
+    "temperature": 0.5,
+    "top_k": 40,
+    "top_p": 0.9,
+    "min_p": 0.05,
+    "repetition_penalty": 1.1,
+    "presence_penalty": 0.5,
+    "frequency_penalty": -0.5,
+    "logit_bias": {5: 1.5},
+    "stop": ["never said"],
+    "stop_token_ids": [9],
+    "min_tokens": 2,
+    "logprobs": 3,
+    "seed": 7,
+    "priority": 1,
+    "chunk_tokens": 2,
+    "ignore_eos": True,
+    "max_tokens": 4,
+}
+
+
+def test_every_field_of_a_request_has_its_keyword(client: Client) -> None:
+    stream = client.generate("tiny", "The", **EVERYTHING)
+    assert stream.wait(WAIT_S).state == "completed"
+    assert stream.request is not None
+    assert {name: getattr(stream.request, name) for name in EVERYTHING} == EVERYTHING
+    given = {"id", "model", "prompt", "messages", "token_ids", "detached", *EVERYTHING}
+    assert given == set(stream.request.__struct_fields__), "a field that the client cannot be given"
+
+
+def test_one_stop_text_needs_no_list(client: Client) -> None:
+    stream = client.generate("tiny", "The", stop="never said", max_tokens=2)
+    assert stream.request is not None
+    assert stream.request.stop == ["never said"]
+
+
+def test_chunks_of_a_fixed_size_and_log_probabilities(client: Client) -> None:
+    stream = client.generate("tiny", "The", max_tokens=10, chunk_tokens=4, logprobs=2, seed=1, ignore_eos=True)
+    sizes = [len(delta.token_ids) for delta in stream if delta.token_ids]
+    assert sum(sizes) == 10
+    assert all(size % 4 == 0 for size in sizes[:-1]), "merged ones are whole chunks"
+    assert [token.token_id for token in stream.logprobs] == stream.token_ids
+    assert all(len(token.top) == 2 for token in stream.logprobs)
+
+
+def test_several_streams_of_one_prompt(client: Client) -> None:
+    streams = client.generate("tiny", "The quick", n=3, seed=7, max_tokens=24, ignore_eos=True)
+    alone = [client.generate("tiny", "The quick", seed=7 + index, max_tokens=24, ignore_eos=True) for index in range(3)]
+    assert [stream.wait(WAIT_S).token_ids for stream in streams] == [each.wait(WAIT_S).token_ids for each in alone]
+    assert len({stream.id for stream in streams}) == 3
+    [single] = client.generate("tiny", "The quick", n=1, max_tokens=2)
+    assert single.wait(WAIT_S).state == "completed"
+
+
+@pytest.mark.parametrize("n", [0, 17, 10**6, -1, "two", 1.5])
+def test_a_number_of_streams_that_cannot_be(client: Client, n: Any) -> None:
+    with pytest.raises(StreaminferError, match="from 1 to 16") as raised:
+        client.generate("tiny", "The", n=n)
+    assert raised.value.field == "n"
+
+
+def test_several_streams_are_started_all_or_none(client: Client) -> None:
+    before = {status.stream for status in client.streams()}
+    with pytest.raises(StreaminferError, match="nope"):
+        client.generate("nope", "The", n=3)
+    assert {status.stream for status in client.streams()} <= before
+
+
+def test_one_refusal_ends_the_streams_that_had_begun(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate = client._transport.generate
+    asked, begun, both = itertools.count(), list[Any](), asyncio.Event()
+
+    async def refuse_the_third(request: Generate, sink: Any) -> None:
+        if next(asked) == 2:
+            await both.wait()
+            raise StreaminferError("overloaded", "enough")
+        await generate(request, sink)
+        begun.append(sink)
+        if len(begun) == 2:
+            both.set()
+
+    monkeypatch.setattr(client._transport, "generate", refuse_the_third)
+    with pytest.raises(StreaminferError, match="enough"):
+        client.generate("tiny", "The", n=3, max_tokens=15_000, ignore_eos=True)
+    assert [stream.wait(WAIT_S).state for stream in begun] == ["cancelled"] * 2
+
+
 BAD: list[dict[str, Any]] = [
     {"model": "nope", "prompt": "x"},
     {"model": "digits", "prompt": "x"},
@@ -84,6 +172,10 @@ BAD: list[dict[str, Any]] = [
     {"model": "tiny", "prompt": "x", "max_tokens": "many"},
     {"model": "tiny", "prompt": "x", "top_p": 0.0},
     {"model": "tiny", "prompt": "x", "seed": -1},
+    {"model": "tiny", "prompt": "x", "min_p": 2.0},
+    {"model": "tiny", "prompt": "x", "logit_bias": {5: 1e9}},
+    {"model": "tiny", "prompt": "x", "stop": ["x"] * 5000},
+    {"model": "tiny", "prompt": "x", "logprobs": 21},
     {"model": "tiny", "prompt": 3},
     {"model": "tiny", "token_ids": []},
     {"model": "tiny", "token_ids": [10**9]},

@@ -41,6 +41,13 @@ def test_one_plain_row_is_one_row(inputs: object) -> None:
     [
         ({"temperature": float("nan")}, "temperature"),
         ({"top_p": float("inf")}, "top_p"),
+        ({"min_p": float("nan")}, "min_p"),
+        ({"logit_bias": {5: float("nan")}}, "logit_bias"),
+        ({"logit_bias": {"the": 1.0}}, "logit_bias"),
+        ({"logit_bias": 5}, "logit_bias"),
+        ({"stop": 5}, "stop"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids"),
+        ({"chunk_tokens": 0}, "chunk_tokens"),
         ({"max_tokens": "many"}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"token_ids": [1, -1]}, "token_ids"),

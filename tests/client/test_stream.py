@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from jupyter_streaminfer.client import Client, ClientStream
+from jupyter_streaminfer.protocol import Delta, TokenLogprobs
 
 mpl.use("agg")
 WAIT_S = 60
@@ -142,6 +143,15 @@ def test_repr_is_short_and_says_the_state(ended: ClientStream) -> None:
     text = repr(ended)
     assert text.startswith("<ClientStream tiny completed: ")
     assert len(text) < 400
+
+
+def test_log_probabilities_are_put_together(embedded_client: Client) -> None:
+    stream = ClientStream(embedded_client, None)
+    assert stream.logprobs == []
+    scores = [TokenLogprobs(token, "x", -1.0 * token, []) for token in range(3)]
+    stream.events([Delta("st_1", 0, "xx", [0, 1], [1.0, 1.0], logprobs=scores[:2])])
+    stream.events([Delta("st_1", 1, "x", [2], [2.0], logprobs=scores[2:]), Delta("st_1", 2, "!", [], [], logprobs=[])])
+    assert stream.logprobs == scores
 
 
 def test_listeners(client: Client) -> None:

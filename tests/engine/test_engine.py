@@ -138,6 +138,23 @@ async def test_a_failed_load_can_be_tried_again(tiny_llama: Path, tmp_path: Path
         ({"temperature": math.nan}, "invalid_request", "temperature"),
         ({"temperature": -1.0}, "invalid_request", "temperature"),
         ({"top_p": 0.0}, "invalid_request", "top_p"),
+        *(
+            ({name: value}, "invalid_request", name)
+            for name in ("top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+            for value in (math.nan, math.inf, -math.inf)
+        ),
+        ({"logit_bias": {5: math.nan}}, "invalid_request", "logit_bias[...]"),
+        ({"logit_bias": {5: 101.0}}, "invalid_request", "logit_bias[...]"),
+        ({"logit_bias": dict.fromkeys(range(1025), 1.0)}, "invalid_request", "logit_bias"),
+        ({"stop": ["a"] * 17}, "invalid_request", "stop"),
+        ({"stop": ["a", ""]}, "invalid_request", "stop[1]"),
+        ({"stop": ["a" * 257]}, "invalid_request", "stop[0]"),
+        ({"stop_token_ids": [-1]}, "invalid_request", "stop_token_ids[0]"),
+        ({"min_tokens": -1}, "invalid_request", "min_tokens"),
+        ({"logprobs": 21}, "invalid_request", "logprobs"),
+        ({"priority": 101}, "invalid_request", "priority"),
+        ({"chunk_tokens": 0}, "invalid_request", "chunk_tokens"),
+        ({"chunk_tokens": 4097}, "invalid_request", "chunk_tokens"),
         ({"prompt": None, "messages": []}, "invalid_request", "messages"),
     ],
 )

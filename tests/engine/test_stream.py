@@ -9,11 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_streaminfer.engine import Cursor, Stream
-from jupyter_streaminfer.protocol import Completed, Delta, ErrorInfo, Event, Failed, Generate, StreaminferError
+from jupyter_streaminfer.protocol import (
+    Completed,
+    Delta,
+    ErrorInfo,
+    Event,
+    Failed,
+    Generate,
+    StreaminferError,
+    TokenLogprobs,
+    Usage,
+)
 
 
-def make_stream() -> Stream:
-    return Stream("st_test", Generate("g1", "demo", prompt="x"), "1", time.monotonic())
+def make_stream(logprobs: int | None = None) -> Stream:
+    return Stream("st_test", Generate("g1", "demo", prompt="x", logprobs=logprobs), "1", time.monotonic())
+
+
+def scores(token_ids: list[int]) -> list[TokenLogprobs]:
+    return [TokenLogprobs(token, "", -float(token), []) for token in token_ids]
 
 
 class Reader:
@@ -25,6 +39,7 @@ class Reader:
         self.text = ""
         self.token_ids: list[int] = []
         self.at_ms: list[float] = []
+        self.logprobs: list[TokenLogprobs] = []
         self.terminal: Event | None = None
 
     def read(self) -> None:
@@ -36,6 +51,8 @@ class Reader:
                 self.text += event.text
                 self.token_ids += event.token_ids
                 self.at_ms += event.at_ms
+                assert (event.logprobs is None) == (self.cursor.stream.request.logprobs is None)
+                self.logprobs += event.logprobs or []
             else:
                 self.next += 1
                 self.terminal = event
@@ -44,13 +61,18 @@ class Reader:
 tokens = st.tuples(st.lists(st.integers(0, 2**31), max_size=3), st.text(max_size=4))
 
 
-@given(deltas=st.lists(tokens, max_size=30), reads=st.lists(st.booleans(), min_size=30, max_size=30), data=st.data())
-def test_any_split_of_reads_gives_the_same_whole(deltas, reads, data) -> None:
-    stream = make_stream()
+@given(
+    deltas=st.lists(tokens, max_size=30),
+    reads=st.lists(st.booleans(), min_size=30, max_size=30),
+    scored=st.booleans(),
+    data=st.data(),
+)
+def test_any_split_of_reads_gives_the_same_whole(deltas, reads, scored, data) -> None:
+    stream = make_stream(logprobs=0 if scored else None)
     early = Reader(stream.cursor())
     late: list[Reader] = []
     for (token_ids, text), read in zip(deltas, reads, strict=False):
-        stream.append(token_ids, text)
+        stream.append(token_ids, text, scores(token_ids) if scored else None)
         if read:
             early.read()
         if data.draw(st.booleans()):
@@ -68,6 +90,7 @@ def test_any_split_of_reads_gives_the_same_whole(deltas, reads, data) -> None:
         assert reader.token_ids == [token for each in ids[start:] for token in each]
         assert len(reader.at_ms) == len(reader.token_ids)
         assert reader.at_ms == sorted(reader.at_ms)
+        assert reader.logprobs == (scores(reader.token_ids) if scored else [])
 
 
 @given(deltas=st.lists(tokens, min_size=1, max_size=10), cut=st.integers(0, 9))
@@ -85,6 +108,22 @@ def test_frames_say_what_events_say(deltas, cut) -> None:
     frames += framed.take_frames()
     events += plain.take()
     assert [msgspec.json.decode(frame, type=Event) for frame in frames] == events
+
+
+def test_tokens_of_one_delta_came_together() -> None:
+    stream = make_stream()
+    stream.start(0.0, cached_tokens=32)
+    stream.start(0.0, cached_tokens=48)
+    stream.append([1, 2, 3], "abc")
+    stream.append([4], "d")
+    stream.complete("stop")
+    first, merged = stream.delta(0, 0), stream.delta(0, 1)
+    assert len(set(first.at_ms)) == 1
+    assert merged.at_ms[:3] == first.at_ms
+    terminal = stream.terminal
+    assert terminal is not None
+    assert terminal.timings.ttft_ms == first.at_ms[0]
+    assert terminal.usage == Usage(0, 4, 32), "only what it began with was cached"
 
 
 def test_cursors_in_step_share_one_serialisation() -> None:

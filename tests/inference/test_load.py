@@ -17,6 +17,8 @@ import jupyter_streaminfer
 from jupyter_streaminfer.inference.load import load_runtime
 from jupyter_streaminfer.protocol import StreaminferError
 
+from .conftest import FORWARDS, build_folder, load_generator
+
 DIGITS = Path(jupyter_streaminfer.__file__).parent / "models" / "digits"
 
 
@@ -68,7 +70,9 @@ LLAMA = [
     (write("config.json", "[" * 100_000), "config.json cannot be read"),
     (write("config.json", "[]"), "config.json must hold a JSON object, found list"),
     (config(architectures=...), "architectures must be a list"),
-    (config(architectures=["GPT2LMHeadModel"]), "'GPT2LMHeadModel' is not supported, expected LlamaForCausalLM"),
+    (config(architectures=["A", "B"]), "architectures must be a list of one name"),
+    (config(architectures=["Unknown"], model_type="unknown"), "transformers cannot load this model"),
+    (config(architectures=["GPT2LMHeadModel"], model_type="gpt2"), "tensor transformer\\.\\S+ is missing"),
     (config(hidden_size=...), "hidden_size must be a whole number .* found None"),
     (config(hidden_size=48.0), "hidden_size must be a whole number"),
     (config(hidden_size=True), "hidden_size must be a whole number"),
@@ -79,11 +83,11 @@ LLAMA = [
     (config(num_key_value_heads=3), "not a multiple of num_key_value_heads"),
     (config(head_dim=None, num_attention_heads=5, num_key_value_heads=5), "not a multiple of num_attention_heads"),
     (config(head_dim=11), "head_dim must be even"),
-    (config(hidden_act="gelu"), "hidden_act = 'gelu' is not supported, expected 'silu'"),
-    (config(attention_bias=True), "attention_bias = True is not supported"),
+    (config(attention_bias=True), "tensor \\S+_proj.bias is missing"),
     (config(rms_norm_eps="x"), "rms_norm_eps must be a number"),
-    (config(rope_parameters={"rope_type": "llama3", "rope_theta": 1e4}), "RoPE of type 'llama3' is not supported"),
-    (config(rope_parameters=..., rope_scaling={"type": "linear", "factor": 2}), "RoPE of type 'linear'"),
+    (config(rope_parameters={"rope_type": "llama3", "rope_theta": 1e4}), "factor must be a number .* found None"),
+    (config(rope_parameters={"rope_type": "linear", "factor": 0.5}), "factor must be a number"),
+    (config(rope_parameters={"rope_type": "unknown", "rope_theta": 1e4}), "transformers cannot load this model"),
     (config(rope_parameters=7), "rope_parameters must be an object"),
     (config(rope_parameters=..., rope_scaling=[1]), "rope_scaling must be an object"),
     (config(tie_word_embeddings="yes"), "tie_word_embeddings must be true or false"),
@@ -91,9 +95,11 @@ LLAMA = [
     (remove("model.safetensors"), "model.safetensors is missing .* never read"),
     (write("model.safetensors", "not tensors at all"), "model.safetensors cannot be read as safetensors"),
     (truncate, "model.safetensors cannot be read as safetensors"),
-    (tensor(Q, lambda t: None), f"tensor {Q} is missing: expected it with shape \\[48, 48\\]"),
-    (tensor(Q, lambda t: t[:-1].clone()), f"tensor {Q} has shape \\[47, 48\\], expected \\[48, 48\\]"),
+    (tensor(Q, lambda t: None), f"tensor {Q} is missing: expected it with shape \\[64, 48\\]"),
+    (tensor(Q, lambda t: t[:-1].clone()), f"tensor {Q} has shape \\[63, 48\\], expected \\[64, 48\\]"),
     (tensor(Q, lambda t: t.to(torch.int32)), f"tensor {Q} is I32, expected one of"),
+    (tensor(Q, lambda t: t.index_fill(0, torch.tensor([3]), torch.nan)), f"tensor {Q} holds NaN or infinity"),
+    (tensor("model.norm.weight", lambda t: t * torch.inf), "tensor model.norm.weight holds NaN or infinity"),
     (tensor("lm_head.weight", lambda t: None), "tensor lm_head.weight is missing"),
     (index({Q: "../model.safetensors"}), "is not the name of a .safetensors file in the folder"),
     (index({Q: "part.bin"}), "is not the name of a .safetensors file in the folder"),
@@ -158,26 +164,22 @@ def test_pickled_weights_are_never_read(llama_folder: Path, tmp_path: Path) -> N
     assert not (tmp_path / "mark").exists()
 
 
-def test_older_rope_fields_mean_the_same(llama_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(llama_folder, tmp_path, dirs_exist_ok=True)
-    config(rope_parameters=..., rope_theta=25000.0, rope_scaling=None)(tmp_path)
-    old = load_runtime(tmp_path, threads=1)
-    config(rope_theta=..., rope_scaling=..., rope_parameters={"rope_type": "default", "rope_theta": 25000.0})(tmp_path)
-    new = load_runtime(tmp_path, threads=1)
-    assert torch.equal(old.model.rotations, new.model.rotations)  # type: ignore[attr-defined]
+@pytest.mark.parametrize("head_dim", FORWARDS.values(), ids=FORWARDS.keys())
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight", "lm_head.weight"])
+def test_one_weight_that_is_not_a_number_is_enough(tmp_path: Path, head_dim: int, name: str) -> None:
+    folder = build_folder(tmp_path, head_dim=head_dim)
+    tensor(name, lambda t: t.index_put((torch.tensor(7), torch.tensor(11)), torch.tensor(-torch.inf)))(folder)
+    assert f"tensor {name} holds NaN or infinity" in str(refusal(folder))
 
 
-@pytest.mark.parametrize(("own", "budget", "context"), [(16384, 2**20, 2048), (16384, 2**21, 4096), (512, 2**20, 512)])
-def test_a_long_context_is_shortened_so_that_sequences_fit_together(
-    llama_folder: Path, tmp_path: Path, own: int, budget: int, context: int
-) -> None:
-    """A model of today has a context of 128 thousand tokens: as one slot it would be refused, or served alone."""
-    folder = tmp_path / "model"
-    shutil.copytree(llama_folder, folder)
-    config(max_position_embeddings=own)(folder)
-    values = json.loads((folder / "config.json").read_text())
-    width = values["num_key_value_heads"] * values["hidden_size"] // values["num_attention_heads"]
-    token_bytes = values["num_hidden_layers"] * 2 * width * 4
-    info = load_runtime(folder, cache_bytes=budget * token_bytes // 128).info
-    assert info.context_length == context
-    assert info.max_batch_size >= 4
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = build_folder(tmp_path, vocab_size=300)
+    assert "tokenizer.json has token id 319, but config.json's vocab_size is 300" in str(refusal(folder))
+
+
+def test_a_cache_without_a_block_is_refused(llama_folder: Path) -> None:
+    block = load_generator(llama_folder).model.token_bytes * 16
+    with pytest.raises(StreaminferError, match=f"16 tokens take {block} bytes") as caught:
+        load_generator(llama_folder, cache_bytes=block - 1)
+    assert (caught.value.code, caught.value.field) == ("invalid_request", "cache_bytes")
+    assert load_generator(llama_folder, cache_bytes=block).info.context_length == 16

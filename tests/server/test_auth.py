@@ -14,15 +14,24 @@ from jupyter_streaminfer.server.secret import LocalUser
 from .conftest import logged
 
 ROUTES = [
-    ("GET", "models"),
-    ("POST", "models"),
-    ("GET", "models/digits"),
-    ("DELETE", "models/digits"),
-    ("GET", "streams"),
-    ("GET", "streams/st_x"),
-    ("DELETE", "streams/st_x"),
-    ("GET", "health"),
+    ("GET", "api/models"),
+    ("POST", "api/models"),
+    ("GET", "api/models/digits"),
+    ("DELETE", "api/models/digits"),
+    ("GET", "api/streams"),
+    ("GET", "api/streams/st_x"),
+    ("DELETE", "api/streams/st_x"),
+    ("GET", "api/health"),
+    ("GET", "v1/models"),
+    ("GET", "v1/models/digits"),
+    ("POST", "v1/completions"),
+    ("POST", "v1/chat/completions"),
 ]
+BODIES = {
+    "api/models": b'{"name":"nope"}',
+    "v1/completions": b'{"model":"nope","prompt":"x"}',
+    "v1/chat/completions": b'{"model":"nope","messages":[]}',
+}
 STRANGERS = {
     "nobody": "",
     "wrong token": "token wrong",
@@ -33,8 +42,17 @@ STRANGERS = {
 EVIL = "http://evil.example"
 
 
-def options(method: str) -> dict[str, Any]:
-    return {"method": method, **({"body": b'{"name":"nope"}'} if method == "POST" else {})}
+def options(method: str, path: str) -> dict[str, Any]:
+    return {"method": method, **({"body": BODIES[path]} if method == "POST" else {})}
+
+
+def code(path: str, error: dict[str, Any]) -> str:
+    """What an answer says is wrong; its shape is that of its door."""
+    if path.startswith("v1/"):
+        assert set(error["error"]) == {"message", "type", "param", "code"}
+        return str(error["error"]["code"])
+    assert set(error) - {"field"} == {"code", "message", "retryable"}
+    return str(error["code"])
 
 
 @pytest.fixture(params=[True, False], ids=["open by default", "closed by default"])
@@ -45,9 +63,9 @@ def server_traits(request) -> dict[str, Any]:
 @pytest.mark.parametrize("authorization", STRANGERS.values(), ids=STRANGERS)
 async def test_strangers_are_refused_on_every_route(request_api, app, authorization: str) -> None:
     for method, path in ROUTES:
-        status, error = await request_api("api", path, headers={"Authorization": authorization}, **options(method))
-        assert (method, path, status) == (method, path, 403)
-        assert set(error) == {"code", "message", "retryable"}
+        headers = {"Authorization": authorization}
+        status, error = await request_api(path, headers=headers, **options(method, path))
+        assert (method, path, status, code(path, error)) == (method, path, 403, "invalid_request")
 
 
 @pytest.mark.parametrize("authorization", STRANGERS.values(), ids=STRANGERS)
@@ -59,26 +77,25 @@ async def test_strangers_get_no_socket(connect, app, authorization: str) -> None
 
 
 def test_the_routes_tested_are_all_there_are(app) -> None:
-    patterns = [re.compile(pattern) for pattern, _ in app.handlers]
     for method, path in ROUTES:
-        address = f"/streaminfer/api/{path}"
-        [(_, handler)] = [each for each in app.handlers if re.fullmatch(each[0], address)]
+        [(_, handler)] = [each for each in app.handlers if re.fullmatch(each[0], f"/streaminfer/{path}")]
         assert method in handler_methods(handler)
-    reached = [sum(bool(p.fullmatch(f"/streaminfer/api/{path}")) for _, path in ROUTES) for p in patterns]
-    offered = [len(handler_methods(handler)) for _, handler in app.handlers]
-    assert reached[:-1] == offered[:-1]
-    assert app.handlers[-1][0] == "/streaminfer/ws"
+    for pattern, handler in app.handlers:
+        reached = sum(bool(re.fullmatch(pattern, f"/streaminfer/{path}")) for _, path in ROUTES)
+        assert reached == (0 if pattern == "/streaminfer/ws" else len(handler_methods(handler)))
 
 
 def handler_methods(handler: type) -> set[str]:
     return {name for name in ("GET", "POST", "PUT", "PATCH", "DELETE") if name.lower() in vars(handler)}
 
 
-async def test_the_secret_opens_our_routes(request_api, connect, app) -> None:
-    headers = {"Authorization": f"streaminfer {app.secret.value}"}
+@pytest.mark.parametrize("scheme", ["streaminfer", "Bearer"])
+async def test_the_secret_opens_our_routes(request_api, connect, app, scheme: str) -> None:
+    headers = {"Authorization": f"{scheme} {app.secret.value}"}
     assert (await request_api("api", "health", headers=dict(headers)))[0] == 200
-    status, error = await request_api("api", "models", headers=dict(headers), **options("POST"))
-    assert (status, error["code"]) == (404, "model_not_found"), "past XSRF without a cookie, as a token is"
+    for path in BODIES:
+        status, error = await request_api(path, headers=dict(headers), **options("POST", path))
+        assert (status, code(path, error)) == (404, "model_not_found"), "past XSRF without a cookie, as a token is"
     socket = await connect(headers=dict(headers))
     assert await socket.ask(type="ping", id="p") == {"type": "pong", "id": "p"}
 
@@ -131,9 +148,9 @@ async def test_a_page_needs_its_xsrf_token_to_change_anything(request_api, brows
     assert (await request_api("api", "models", headers=browser.headers(Referer="http://127.0.0.1/")))[0] == 200
     for method, path in ROUTES:
         if method != "GET":
-            assert (await request_api("api", path, headers=browser.headers(), **options(method)))[0] == 403
-            status, error = await request_api("api", path, headers=browser.headers(xsrf=True), **options(method))
-            assert (status, error["code"].endswith("_not_found")) == (404, True)
+            assert (await request_api(path, headers=browser.headers(), **options(method, path)))[0] == 403
+            status, error = await request_api(path, headers=browser.headers(xsrf=True), **options(method, path))
+            assert (status, code(path, error).endswith("_not_found")) == (404, True)
 
 
 async def test_a_page_of_another_origin_is_refused(
@@ -141,9 +158,9 @@ async def test_a_page_of_another_origin_is_refused(
 ) -> None:
     for method, path in ROUTES:
         headers = browser.headers(xsrf=True, Origin=EVIL)
-        status, error = await request_api("api", path, headers=headers, **options(method))
+        status, error = await request_api(path, headers=headers, **options(method, path))
         assert status in (403, 404)
-        assert error["code"] == "invalid_request"
+        assert code(path, error) == "invalid_request"
     with pytest.raises(HTTPClientError) as refused:
         await connect(headers=browser.headers(Origin=EVIL, Host=f"127.0.0.1:{jp_http_port}"))
     assert refused.value.code == 403
@@ -156,6 +173,13 @@ async def test_a_page_of_this_origin_opens_a_socket_with_its_cookie(
     host = f"127.0.0.1:{jp_http_port}"
     socket = await connect(headers=browser.headers(Origin=f"http://{host}", Host=host))
     assert (await socket.ask(type="ping", id="p"))["type"] == "pong"
+
+
+def action(method: str, path: str) -> str:
+    """What an authorizer is asked: to generate is to execute, whichever the door."""
+    if method == "GET":
+        return "read"
+    return "execute" if path.startswith("v1/") else "write"
 
 
 class Refusing(Authorizer):
@@ -176,12 +200,12 @@ class TestWithAnAuthorizer:
 
     async def test_it_decides_on_every_route(self, request_api, connect) -> None:
         for method, path in ROUTES:
-            status, error = await request_api("api", path, **options(method))
-            assert (status, error["code"]) == (403, "invalid_request")
+            status, error = await request_api(path, **options(method, path))
+            assert (status, code(path, error)) == (403, "invalid_request")
         with pytest.raises(HTTPClientError) as refused:
             await connect()
         assert refused.value.code == 403
-        actions = ["read" if method == "GET" else "write" for method, _ in ROUTES] + ["execute"]
+        actions = [action(method, path) for method, path in ROUTES] + ["execute"]
         assert Refusing.asked == [("User", action, "streaminfer") for action in actions]
 
     async def test_it_is_asked_about_the_secret_too(self, request_api, connect, app) -> None:

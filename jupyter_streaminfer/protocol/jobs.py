@@ -1,0 +1,103 @@
+"""What the engine hands to a worker, and what a worker's step gives back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from jupyter_streaminfer.protocol.errors import ErrorInfo
+from jupyter_streaminfer.protocol.events import TokenLogprobs
+from jupyter_streaminfer.protocol.replies import Likelihood, Prediction
+from jupyter_streaminfer.protocol.requests import Embed, Generate, Score
+
+
+class GenerateJob(Struct, frozen=True):
+    """A `Generate` that the engine admitted, under the id of its stream."""
+
+    job: str
+    request: Generate
+    seed: int
+
+
+class PredictJob(Struct, frozen=True):
+    job: str
+    inputs: list[Any]
+
+
+class EmbedJob(Struct, frozen=True):
+    job: str
+    request: Embed
+
+
+class ScoreJob(Struct, frozen=True):
+    job: str
+    request: Score
+
+
+Job = GenerateJob | PredictJob | EmbedJob | ScoreJob
+
+
+class Admitted(Struct, frozen=True):
+    """The model accepted the job's input; tokens follow."""
+
+    job: str
+    prompt_tokens: int
+
+
+class Rejected(Struct, frozen=True):
+    """The model refused the job's input; nothing else follows."""
+
+    job: str
+    error: ErrorInfo
+
+
+class Started(Struct, frozen=True):
+    """The job's first computation began with this step."""
+
+    job: str
+    ago_ms: float
+    """How long before this message, so that the worker's clock and the reader's need not agree."""
+    cached_tokens: int = 0
+    """Tokens of the prompt whose keys and values were in the prefix cache."""
+
+
+class Tokens(Struct, frozen=True):
+    job: str
+    token_ids: list[int]
+    text: str
+    logprobs: list[TokenLogprobs] | None = None
+
+
+class Finished(Struct, frozen=True):
+    """The job ended in order; after a cancel nothing follows at all."""
+
+    job: str
+    finish_reason: Literal["stop", "length"]
+    text: str = ""
+    """What the detokenizer still held."""
+
+
+class Predicted(Struct, frozen=True):
+    job: str
+    outputs: list[Prediction]
+
+
+class Embedded(Struct, frozen=True):
+    job: str
+    vectors: list[list[float]]
+    prompt_tokens: int
+
+
+class ScoredTexts(Struct, frozen=True):
+    job: str
+    scores: list[Likelihood]
+    prompt_tokens: int
+
+
+class JobFailed(Struct, frozen=True):
+    job: str
+    error: ErrorInfo
+
+
+JobEvent = Admitted | Rejected | Started | Tokens | Finished | Predicted | Embedded | ScoredTexts | JobFailed

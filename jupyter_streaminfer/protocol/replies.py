@@ -1,0 +1,106 @@
+"""What the server says to one connection; not in any log."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from jupyter_streaminfer.protocol.errors import ErrorCode, ErrorInfo
+from jupyter_streaminfer.protocol.events import Event
+
+
+class Attached(Struct, frozen=True, tag_field="type", tag="attached"):
+    """The first frame of a stream on a connection, answering `Generate` and `Attach`."""
+
+    id: str
+    stream: str
+    epoch: str
+    floor: int
+    """The lowest ``seq`` still in the log."""
+    head: int
+    """The ``seq`` that the next event will have."""
+    closed: bool
+    recovered: bool
+    """Whether everything after the reader's cursor follows."""
+
+
+class Scored(Struct, frozen=True):
+    """One class and how sure the model is of it."""
+
+    label: str
+    confidence: float
+
+
+class Prediction(Struct, frozen=True):
+    """The answer for one row."""
+
+    label: str
+    confidence: float
+    """Probability of ``label``, 0 to 1."""
+    scores: list[Scored]
+    """Every class, the surest first."""
+
+
+class Result(Struct, frozen=True, tag_field="type", tag="result"):
+    id: str
+    model: str
+    version: str
+    outputs: list[Prediction]
+    """One for each row of the request, in its order."""
+
+
+class Embeddings(Struct, frozen=True, tag_field="type", tag="embeddings"):
+    id: str
+    model: str
+    version: str
+    vectors: list[list[float]]
+    """``[texts, hidden size]``, in the order of the request."""
+    prompt_tokens: int
+    """Of all texts together."""
+
+
+class Likelihood(Struct, frozen=True):
+    """How likely a continuation is, in natural logarithms."""
+
+    logprob: float
+    """The sum over its tokens."""
+    token_logprobs: list[float]
+    greedy: bool
+    """Whether greedy generation would give exactly these tokens."""
+
+
+class Scores(Struct, frozen=True, tag_field="type", tag="scores"):
+    id: str
+    model: str
+    version: str
+    scores: list[Likelihood]
+    """One for each continuation, in the order of the request."""
+    prompt_tokens: int
+    """Of the prompt and all continuations."""
+
+
+class Error(Struct, frozen=True, tag_field="type", tag="error", omit_defaults=True):
+    """`ErrorInfo` in a frame; ``id`` is absent where the request's own could not be read."""
+
+    code: ErrorCode
+    message: str
+    retryable: bool
+    id: str | None = None
+    field: str | None = None
+    retry_after_ms: float | None = None
+
+    @classmethod
+    def of(cls, info: ErrorInfo, id: str | None = None) -> Error:
+        """The frame that tells request ``id`` of ``info``."""
+        return cls(info.code, info.message, info.retryable, id, info.field, info.retry_after_ms)
+
+
+class Ok(Struct, frozen=True, tag_field="type", tag="ok"):
+    id: str
+
+
+class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
+    id: str
+
+
+Reply = Attached | Result | Embeddings | Scores | Error | Ok | Pong
+ServerMessage = Event | Reply

@@ -1,0 +1,106 @@
+"""What this door's handlers have: its shape of errors, and one way to answer, whole or as server-sent events."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+from tornado.http1connection import HTTP1Connection
+from tornado.iostream import StreamClosedError
+
+from jupyter_streaminfer.protocol import Cancelled, Completed, Delta, Event, Failed, Generate, StreaminferError
+from jupyter_streaminfer.server.base import RestHandler, refusal
+from jupyter_streaminfer.server.openai.choices import Choices
+from jupyter_streaminfer.server.openai.errors import error_body, status_of
+from jupyter_streaminfer.server.openai.form import Form, event
+from jupyter_streaminfer.server.openai.requests import Body
+from jupyter_streaminfer.server.openai.translate import renamed
+
+RETRY_AFTER_S = 1
+"""What a client is told that may come again, where nothing better is known."""
+
+
+class OpenAIHandler(RestHandler):
+    """A handler whose errors have OpenAI's shape."""
+
+    def status_of(self, error: StreaminferError) -> int:
+        """The HTTP status of a refusal; 503 for all while there is no engine."""
+        return status_of(error.info) if self.app.engine is not None else 503
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """The error, and whether and when to try again."""
+        info = refusal(status_code, kwargs.get("exc_info", (None, None, None))[1])
+        if info.retryable:
+            wait_ms = info.retry_after_ms
+            self.set_header("Retry-After", str(RETRY_AFTER_S if wait_ms is None else math.ceil(wait_ms / 1000)))
+        # What OpenAI's own client goes by, before the status.
+        self.set_header("X-Should-Retry", "true" if info.retryable else "false")
+        self.reply(error_body(info, status_code), status_code)
+
+
+class GenerationHandler(OpenAIHandler):
+    """One request's choices, from the engine to the client. Whatever ends the answer ends them."""
+
+    _choices: Choices | None = None
+
+    def on_connection_close(self) -> None:
+        """End what nobody waits for any longer."""
+        super().on_connection_close()
+        if self._choices is not None:
+            self._choices.cancel()
+
+    async def answer(self, body: Body, requests: list[Generate], kind: type[Form]) -> None:
+        """Generate and reply. Raises `StreaminferError` while the status can still say so."""
+        self._choices = Choices(self.engine, requests)
+        try:
+            async with self._choices as choices:
+                options = body.stream_options
+                with_usage = options is not None and bool(options.include_usage)
+                form = kind(choices.streams, body.n or 1, with_usage)
+                await (self._stream(choices, form) if body.stream else self._whole(choices, form))
+        except StreaminferError as error:
+            raise renamed(error, body) from None
+        except StreamClosedError:
+            # The client left; so have the choices by now.
+            return
+
+    async def _whole(self, choices: Choices, form: Form) -> None:
+        while not choices.done:
+            for _, each in await choices.take():
+                _raise_for(each)
+        self.reply(form.whole())
+
+    async def _stream(self, choices: Choices, form: Form) -> None:
+        """Chunks as they come. What comes while the socket takes the last ones is merged."""
+        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.set_header("Cache-Control", "no-cache")
+        # Reverse proxies are not to keep it until it is whole.
+        self.set_header("X-Accel-Buffering", "no")
+        # Or small chunks would wait for the acknowledgement of those before.
+        cast(HTTP1Connection, self.request.connection).stream.set_nodelay(True)
+        await self.flush()
+        try:
+            while not choices.done:
+                for index, each in await choices.take():
+                    self.write(_events(form, index, each))
+                await self.flush()
+        except StreaminferError as error:
+            self.write(event(error_body(error.info, status_of(error.info))))
+        else:
+            self.write(form.end())
+        await self.finish()
+
+
+def _events(form: Form, index: int, event: Event) -> bytes:
+    if isinstance(event, Delta):
+        return form.delta(index, event)
+    _raise_for(event)
+    return form.finish(index, cast(Completed, event))
+
+
+def _raise_for(event: Event) -> None:
+    """Raise `StreaminferError` for the end of a choice that is no answer."""
+    if isinstance(event, Failed):
+        raise StreaminferError.of(event.error)
+    if isinstance(event, Cancelled):
+        raise StreaminferError("cancelled", f"The generation was cancelled ({event.reason}).")
