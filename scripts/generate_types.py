@@ -30,17 +30,19 @@ BANNER = "// Generated from jupyter_streaminfer/protocol by scripts/generate_typ
 REFERENCE_NOTE = re.compile(r"( \*\n)? \* This interface was referenced by [^\n]*\n \* via the [^\n]*\n")
 EMPTY_COMMENT = re.compile(r"/\*\*\n \*/\n")
 UNIONS = {
-    "Event": ("Delta", "Completed", "Cancelled", "Failed"),
-    "ServerMessage": ("Event", "Attached", "Result", "Embeddings", "Scores", "Error", "Ok", "Pong"),
-    "AnyRequest": ("Generate", "Predict", "Embed", "Score", "Attach", "Cancel", "Ping"),
+    "Event": ("Delta", "Completed", "Cancelled", "Failed", "Incomplete"),
+    "ServerMessage": ("Event", "Attached", "Notice", "Result", "Embeddings", "Scores", "Error", "Ok", "Pong"),
+    "AnyRequest": ("Generate", "Continue", "Predict", "Embed", "Score", "Attach", "Cancel", "Ping"),
+    "ClientMessage": ("AnyRequest", "Ack"),
 }
 ROOTS = (
-    protocol.AnyRequest,
+    protocol.ClientMessage,
     protocol.ServerMessage,
     protocol.ErrorInfo,
     protocol.StreamDocument,
     protocol.ModelStatus,
     protocol.Health,
+    protocol.Metrics,
 )
 
 

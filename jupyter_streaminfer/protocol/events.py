@@ -85,7 +85,19 @@ class Failed(Struct, frozen=True, tag_field="type", tag="failed"):
     error: ErrorInfo
     usage: Usage
     timings: Timings
+    resumable: bool = False
+    """Whether `Continue` can go on after what was received."""
 
 
-Event = Delta | Completed | Cancelled | Failed
-TERMINAL = (Completed, Cancelled, Failed)
+class Incomplete(Struct, frozen=True, tag_field="type", tag="incomplete"):
+    """It ended in order before its end; what was received is valid, and `Continue` can go on after it."""
+
+    stream: str
+    seq: int
+    reason: Literal["deadline"]
+    usage: Usage
+    timings: Timings
+
+
+Event = Delta | Completed | Cancelled | Failed | Incomplete
+TERMINAL = (Completed, Cancelled, Failed, Incomplete)

@@ -12,47 +12,54 @@ from jupyter_streaminfer.protocol.replies import Likelihood, Prediction
 from jupyter_streaminfer.protocol.requests import Embed, Generate, Score
 
 
-class GenerateJob(Struct, frozen=True):
+class GenerateJob(Struct, frozen=True, tag=True):
     """A `Generate` that the engine admitted, under the id of its stream."""
 
     job: str
     request: Generate
     seed: int
+    delivered: list[int] = []
+    """Tokens of the answer that were told already; it goes on after them and does not tell them again."""
+    client: str = ""
+    """Whose it is: clients are served in turn."""
 
 
-class PredictJob(Struct, frozen=True):
+class PredictJob(Struct, frozen=True, tag=True):
     job: str
     inputs: list[Any]
+    client: str = ""
 
 
-class EmbedJob(Struct, frozen=True):
+class EmbedJob(Struct, frozen=True, tag=True):
     job: str
     request: Embed
+    client: str = ""
 
 
-class ScoreJob(Struct, frozen=True):
+class ScoreJob(Struct, frozen=True, tag=True):
     job: str
     request: Score
+    client: str = ""
 
 
 Job = GenerateJob | PredictJob | EmbedJob | ScoreJob
 
 
-class Admitted(Struct, frozen=True):
+class Admitted(Struct, frozen=True, tag=True):
     """The model accepted the job's input; tokens follow."""
 
     job: str
     prompt_tokens: int
 
 
-class Rejected(Struct, frozen=True):
+class Rejected(Struct, frozen=True, tag=True):
     """The model refused the job's input; nothing else follows."""
 
     job: str
     error: ErrorInfo
 
 
-class Started(Struct, frozen=True):
+class Started(Struct, frozen=True, tag=True):
     """The job's first computation began with this step."""
 
     job: str
@@ -62,14 +69,14 @@ class Started(Struct, frozen=True):
     """Tokens of the prompt whose keys and values were in the prefix cache."""
 
 
-class Tokens(Struct, frozen=True):
+class Tokens(Struct, frozen=True, tag=True):
     job: str
     token_ids: list[int]
     text: str
     logprobs: list[TokenLogprobs] | None = None
 
 
-class Finished(Struct, frozen=True):
+class Finished(Struct, frozen=True, tag=True):
     """The job ended in order; after a cancel nothing follows at all."""
 
     job: str
@@ -78,24 +85,24 @@ class Finished(Struct, frozen=True):
     """What the detokenizer still held."""
 
 
-class Predicted(Struct, frozen=True):
+class Predicted(Struct, frozen=True, tag=True):
     job: str
     outputs: list[Prediction]
 
 
-class Embedded(Struct, frozen=True):
+class Embedded(Struct, frozen=True, tag=True):
     job: str
     vectors: list[list[float]]
     prompt_tokens: int
 
 
-class ScoredTexts(Struct, frozen=True):
+class ScoredTexts(Struct, frozen=True, tag=True):
     job: str
     scores: list[Likelihood]
     prompt_tokens: int
 
 
-class JobFailed(Struct, frozen=True):
+class JobFailed(Struct, frozen=True, tag=True):
     job: str
     error: ErrorInfo
 

@@ -20,6 +20,8 @@ MAX_LOGPROBS = 20
 MAX_CHUNK_TOKENS = 4096
 MAX_PREDICT_ROWS = 4096
 MAX_TEXTS = 256
+MAX_DEADLINE_MS = 24 * 3600 * 1000.0
+"""No deadline of a stream is further away, in milliseconds."""
 DEFAULT_MAX_TOKENS = 128
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a model may be called, matched whole: no separators, so a name can never be a path."""

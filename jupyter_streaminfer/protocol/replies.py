@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from jupyter_streaminfer.protocol.errors import ErrorCode, ErrorInfo
 from jupyter_streaminfer.protocol.events import Event
 
 
+class Snapshot(Struct, frozen=True):
+    """What a stream had brought before its ``floor``."""
+
+    text: str
+    tokens: int
+
+
 class Attached(Struct, frozen=True, tag_field="type", tag="attached"):
-    """The first frame of a stream on a connection, answering `Generate` and `Attach`."""
+    """The first frame of a stream on a connection, answering `Generate`, `Continue` and `Attach`."""
 
     id: str
     stream: str
@@ -21,6 +30,18 @@ class Attached(Struct, frozen=True, tag_field="type", tag="attached"):
     closed: bool
     recovered: bool
     """Whether everything after the reader's cursor follows."""
+    snapshot: Snapshot | None = None
+    """Where it does not, and the reader asked for it: what stands for everything before ``floor``."""
+
+
+class Notice(Struct, frozen=True, tag_field="type", tag="notice"):
+    """Something to know about a stream, said to one consumer; it is not in the log and has no ``seq``."""
+
+    stream: str
+    code: Literal["slow_consumer", "paused", "resumed", "retrying"]
+    """``slow_consumer``: the reader is about to be waited for. ``paused``, ``resumed``: the stream waits for its
+    readers, and goes on. ``retrying``: its worker was lost or late, and it is computed on from where it was."""
+    message: str
 
 
 class Scored(Struct, frozen=True):
@@ -102,5 +123,5 @@ class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
     id: str
 
 
-Reply = Attached | Result | Embeddings | Scores | Error | Ok | Pong
+Reply = Attached | Notice | Result | Embeddings | Scores | Error | Ok | Pong
 ServerMessage = Event | Reply

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, structs
 from jupyter_streaminfer.protocol.limits import (
     MAX_CHAT_MESSAGES,
     MAX_CHUNK_TOKENS,
+    MAX_DEADLINE_MS,
     MAX_LOGIT_BIAS,
     MAX_LOGPROBS,
     MAX_PREDICT_ROWS,
@@ -36,6 +37,22 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type")
     """What every request has: an ``id`` that its answer repeats, unique among those under way on the connection."""
 
     id: RequestId
+
+
+Milliseconds = Annotated[float, Meta(gt=0.0, le=MAX_DEADLINE_MS)]
+
+
+class Deadlines(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How long a stream may take, in milliseconds from its acceptance; those that are absent are the server's own."""
+
+    queue_ms: Milliseconds | None = None
+    """Until its first computation begins; then it ends as `Failed`, code ``expired``."""
+    first_token_ms: Milliseconds | None = None
+    """Until its first token; then it is tried once more, and after as long again it ends as `Failed`, ``deadline``."""
+    inactivity_ms: Milliseconds | None = None
+    """From one token to the next, pauses for slow consumers included; then `Failed`, ``deadline``, and resumable."""
+    total_ms: Milliseconds | None = None
+    """Until its end; then it ends in order, as `Incomplete`."""
 
 
 class Generate(Request, frozen=True, tag="generate"):
@@ -82,7 +99,9 @@ class Generate(Request, frozen=True, tag="generate"):
     chunk_tokens: Annotated[int, Meta(ge=1, le=MAX_CHUNK_TOKENS)] = 1
     """Tokens of a delta; a consumer that lags gets merged ones all the same."""
     detached: bool = False
-    """Go on even when nobody listens; otherwise a stream without consumers ends after a grace period."""
+    """Go on even when nobody listens or keeps up; otherwise a stream without consumers ends after a grace period."""
+    deadlines: Deadlines | None = None
+    """Where they differ from the server's."""
 
 
 def copies(request: Generate, n: int) -> list[Generate]:
@@ -132,6 +151,17 @@ class Attach(Request, frozen=True, tag="attach"):
     """The epoch that the reader knows; another one now means that its past is void, and the attach is refused."""
     after: Annotated[int, Meta(ge=-1)] = -1
     """The last ``seq`` that the reader has; -1 for none."""
+    snapshot: bool = False
+    """Where the log does not reach back that far any more, begin with the text so far instead of a refusal."""
+
+
+class Continue(Request, frozen=True, tag="continue"):
+    """Start a stream that goes on where one that ended without being complete stopped; it tells new tokens only.
+
+    The request is that stream's own, and so is its seed: the tokens are those that it would have had.
+    """
+
+    stream: StreamId
 
 
 class Cancel(Request, frozen=True, tag="cancel"):
@@ -140,8 +170,21 @@ class Cancel(Request, frozen=True, tag="cancel"):
     stream: StreamId
 
 
+class Ack(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="ack"):
+    """What a reader has dealt with, up to ``seq``. It is not answered.
+
+    From a stream's first one on, only what was acknowledged counts as read on this connection: without any, what the
+    socket took.
+    """
+
+    stream: StreamId
+    seq: Annotated[int, Meta(ge=0)]
+
+
 class Ping(Request, frozen=True, tag="ping"):
     """Answered by `Pong`."""
 
 
-AnyRequest = Generate | Predict | Embed | Score | Attach | Cancel | Ping
+AnyRequest = Generate | Continue | Predict | Embed | Score | Attach | Cancel | Ping
+"""What is answered."""
+ClientMessage = AnyRequest | Ack

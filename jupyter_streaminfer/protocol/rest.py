@@ -11,6 +11,7 @@ from jupyter_streaminfer.protocol.events import Event
 from jupyter_streaminfer.protocol.limits import ModelName
 
 DType = Literal["auto", "float32", "bfloat16", "int8"]
+Placement = Literal["auto", "thread", "process"]
 
 
 class LoadModel(Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,6 +22,8 @@ class LoadModel(Struct, frozen=True, forbid_unknown_fields=True):
     """A model folder on the server; absent: the bundled model of that name."""
     dtype: DType = "auto"
     """What the weights are kept in; ``auto``: what they are stored in."""
+    placement: Placement = "auto"
+    """Where it computes; ``auto``: as the server is configured."""
 
 
 class ModelInfo(Struct, frozen=True, omit_defaults=True):
@@ -72,7 +75,7 @@ class ModelStatus(Struct, frozen=True):
 
     name: str
     version: str
-    state: Literal["loading", "ready", "failed", "unloading"]
+    state: Literal["loading", "ready", "restarting", "failed", "unloading"]
     path: str
     placement: str
     loaded_ms: float = 0.0
@@ -81,6 +84,8 @@ class ModelStatus(Struct, frozen=True):
     """Requests admitted and not yet ended."""
     requests: int = 0
     """Requests ever admitted."""
+    restarts: int = 0
+    """How often its worker was lost and started again."""
     info: ModelInfo | None = None
     error: ErrorInfo | None = None
     stats: ModelStats | None = None
@@ -103,13 +108,16 @@ class StreamStatus(Struct, frozen=True):
     epoch: str
     model: str
     version: str
-    state: Literal["open", "completed", "cancelled", "failed"]
+    state: Literal["open", "completed", "cancelled", "failed", "incomplete"]
     floor: int
     head: int
     consumers: int
     detached: bool
     age_ms: float
     """Since the request was accepted."""
+    tokens: int = 0
+    paused: bool = False
+    """Whether it waits for its consumers to catch up."""
 
 
 class StreamDocument(Struct, frozen=True):
@@ -129,3 +137,43 @@ class Health(Struct, frozen=True):
     streams: int
     """Open."""
     connections: int
+
+
+class Metrics(Struct, frozen=True):
+    """``GET api/metrics``: what the engine carries and what it had to do about it; counts are since its start."""
+
+    connections: int
+    streams_open: int
+    streams_kept: int
+    streams_paused: int
+    """Waiting for their consumers now."""
+    log_bytes: int
+    """Of all streams' logs."""
+    clients: int
+    """With something under way."""
+    pending: int
+    """Requests admitted and not yet ended."""
+    queued_tokens: int
+    """Prompt and new tokens that admitted requests may still take."""
+    tokens_per_second: float
+    """At which the engine gets done with these, measured over the last seconds."""
+    memory_bytes: int
+    """Of this process and its workers."""
+    loop_lag_ms: float
+    """How late the event loop was at worst in the last seconds."""
+    admitted: int
+    refused: dict[str, int]
+    """Requests that were refused, by error code."""
+    deadlines: dict[str, int]
+    """Streams that a deadline ended or had tried again, by its name."""
+    slow_consumers: int
+    """Notices given."""
+    pauses: int
+    retries: int
+    """Streams that went on after their worker was lost or late."""
+    restarts: int
+    """Workers started again."""
+    gpu_utilisation: float | None = None
+    """0 to 1, where there is a GPU."""
+    gpu_memory_used: float | None = None
+    """0 to 1, where there is a GPU."""

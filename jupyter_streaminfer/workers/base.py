@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from jupyter_streaminfer.protocol import DType, Job, JobEvent, ModelInfo, ModelStats
+from jupyter_streaminfer.protocol import DType, Job, JobEvent, ModelInfo, ModelStats, Placement
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class ModelBounds:
     """The KV cache's budget."""
     threads: int = 0
     """Computing threads; 0: all cores but one, which is left to the event loop."""
+    memory_bytes: int = 0
+    """What a worker process may take; 0: no limit. A thread has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,24 @@ class ModelSpec:
     version: str
     path: Path
     dtype: DType = "auto"
+    placement: Placement = "thread"
+    """``auto`` is resolved by whoever makes the spec."""
     bounds: ModelBounds = ModelBounds()
 
 
 OnEvents = Callable[[list[JobEvent]], None]
 """Called on the event loop that started the worker, once a step, with all that the step brought."""
-OnDeath = Callable[[Exception], None]
+OnDeath = Callable[["WorkerLostError"], None]
 """Called on that loop when the worker can compute no more; its unfinished jobs get no further event."""
+
+
+class WorkerLostError(Exception):
+    """Why a worker can compute no more, for people."""
+
+    def __init__(self, message: str, *, restartable: bool = True) -> None:
+        """``restartable``: another one, started in its stead, could compute; not so after a CUDA error in a thread."""
+        super().__init__(message)
+        self.restartable = restartable
 
 
 class Worker(Protocol):
@@ -67,6 +80,12 @@ class Worker(Protocol):
 
     def cancel(self, job: str) -> None:
         """End a job before the next step and free its place; no event follows. Unknown ids are ignored."""
+
+    def pause(self, job: str) -> None:
+        """Give a generation's place to others before the next step, and keep what it has; unknown ids are ignored."""
+
+    def resume(self, job: str) -> None:
+        """Let a paused generation go on, in its turn; others are left as they are."""
 
     async def stop(self) -> None:
         """Compute no more, free the model, and return when the place is empty."""

@@ -1,8 +1,20 @@
 // Generated from jupyter_streaminfer/protocol by scripts/generate_types.py: do not edit.
-export type AnyRequest = Generate | Predict | Embed | Score | Attach | Cancel | Ping;
-export type Event = Delta | Completed | Cancelled | Failed;
-export type ServerMessage = Event | Attached | Result | Embeddings | Scores | Error | Ok | Pong;
+export type AnyRequest = Generate | Continue | Predict | Embed | Score | Attach | Cancel | Ping;
+export type ClientMessage = AnyRequest | Ack;
+export type Event = Delta | Completed | Cancelled | Failed | Incomplete;
+export type ServerMessage = Event | Attached | Notice | Result | Embeddings | Scores | Error | Ok | Pong;
 
+/**
+ * What a reader has dealt with, up to ``seq``. It is not answered.
+ *
+ *     From a stream's first one on, only what was acknowledged counts as read on this connection: without any, what the
+ *     socket took.
+ */
+export interface Ack {
+  type: 'ack';
+  stream: string;
+  seq: number;
+}
 /**
  * Start a stream. Exactly one of ``prompt``, ``messages`` and ``token_ids``.
  */
@@ -33,6 +45,7 @@ export interface Generate {
   priority?: number;
   chunk_tokens?: number;
   detached?: boolean;
+  deadlines?: Deadlines | null;
 }
 /**
  * One turn of a conversation, for the model's chat template.
@@ -40,6 +53,25 @@ export interface Generate {
 export interface ChatMessage {
   role: 'assistant' | 'system' | 'user';
   content: string;
+}
+/**
+ * How long a stream may take, in milliseconds from its acceptance; those that are absent are the server's own.
+ */
+export interface Deadlines {
+  queue_ms?: number | null;
+  first_token_ms?: number | null;
+  inactivity_ms?: number | null;
+  total_ms?: number | null;
+}
+/**
+ * Start a stream that goes on where one that ended without being complete stopped; it tells new tokens only.
+ *
+ *     The request is that stream's own, and so is its seed: the tokens are those that it would have had.
+ */
+export interface Continue {
+  type: 'continue';
+  id: string;
+  stream: string;
 }
 /**
  * One prediction over rows; answered by one `Result`, which costs no log.
@@ -80,6 +112,7 @@ export interface Attach {
   stream: string;
   epoch?: string | null;
   after?: number;
+  snapshot?: boolean;
 }
 /**
  * End a stream; answered by `Ok`, the stream itself by `Cancelled`. A closed stream stays as it is.
@@ -97,7 +130,7 @@ export interface Ping {
   id: string;
 }
 /**
- * The first frame of a stream on a connection, answering `Generate` and `Attach`.
+ * The first frame of a stream on a connection, answering `Generate`, `Continue` and `Attach`.
  */
 export interface Attached {
   type: 'attached';
@@ -108,6 +141,14 @@ export interface Attached {
   head: number;
   closed: boolean;
   recovered: boolean;
+  snapshot?: Snapshot | null;
+}
+/**
+ * What a stream had brought before its ``floor``.
+ */
+export interface Snapshot {
+  text: string;
+  tokens: number;
 }
 export interface Cancelled {
   type: 'cancelled';
@@ -232,6 +273,18 @@ export interface Failed {
   error: ErrorInfo;
   usage: Usage;
   timings: Timings;
+  resumable?: boolean;
+}
+/**
+ * It ended in order before its end; what was received is valid, and `Continue` can go on after it.
+ */
+export interface Incomplete {
+  type: 'incomplete';
+  stream: string;
+  seq: number;
+  reason: 'deadline';
+  usage: Usage;
+  timings: Timings;
 }
 export interface Health {
   status: 'degraded' | 'ok' | 'stopping';
@@ -247,6 +300,35 @@ export interface Likelihood {
   logprob: number;
   token_logprobs: number[];
   greedy: boolean;
+}
+/**
+ * ``GET api/metrics``: what the engine carries and what it had to do about it; counts are since its start.
+ */
+export interface Metrics {
+  connections: number;
+  streams_open: number;
+  streams_kept: number;
+  streams_paused: number;
+  log_bytes: number;
+  clients: number;
+  pending: number;
+  queued_tokens: number;
+  tokens_per_second: number;
+  memory_bytes: number;
+  loop_lag_ms: number;
+  admitted: number;
+  refused: {
+    [k: string]: number;
+  };
+  deadlines: {
+    [k: string]: number;
+  };
+  slow_consumers: number;
+  pauses: number;
+  retries: number;
+  restarts: number;
+  gpu_utilisation?: number | null;
+  gpu_memory_used?: number | null;
 }
 /**
  * What a loaded model is and takes.
@@ -283,15 +365,25 @@ export interface ModelStats {
 export interface ModelStatus {
   name: string;
   version: string;
-  state: 'failed' | 'loading' | 'ready' | 'unloading';
+  state: 'failed' | 'loading' | 'ready' | 'restarting' | 'unloading';
   path: string;
   placement: string;
   loaded_ms?: number;
   active?: number;
   requests?: number;
+  restarts?: number;
   info?: ModelInfo | null;
   error?: ErrorInfo | null;
   stats?: ModelStats | null;
+}
+/**
+ * Something to know about a stream, said to one consumer; it is not in the log and has no ``seq``.
+ */
+export interface Notice {
+  type: 'notice';
+  stream: string;
+  code: 'paused' | 'resumed' | 'retrying' | 'slow_consumer';
+  message: string;
 }
 export interface Ok {
   type: 'ok';
@@ -337,7 +429,7 @@ export interface Scores {
 export interface StreamDocument {
   status: StreamStatus;
   text: string;
-  events: (Delta | Completed | Cancelled | Failed)[];
+  events: (Delta | Completed | Cancelled | Failed | Incomplete)[];
 }
 /**
  * One stream of the engine, without its events.
@@ -347,10 +439,12 @@ export interface StreamStatus {
   epoch: string;
   model: string;
   version: string;
-  state: 'cancelled' | 'completed' | 'failed' | 'open';
+  state: 'cancelled' | 'completed' | 'failed' | 'incomplete' | 'open';
   floor: number;
   head: number;
   consumers: number;
   detached: boolean;
   age_ms: number;
+  tokens?: number;
+  paused?: boolean;
 }
