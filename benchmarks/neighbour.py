@@ -89,12 +89,14 @@ async def begin(server: live_server.Server, workload: Workload) -> subprocess.Po
     return process
 
 
-async def measure(server: live_server.Server, rounds: int, seconds: float, tokens: int, arrivals: str) -> dict:  # type: ignore[type-arg]
+async def measure(
+    server: live_server.Server, rounds: int, seconds: float, tokens: int, arrivals: str, placement: str
+) -> dict:  # type: ignore[type-arg]
     """Idle and loaded periods in turn; the figures of each kind together."""
     kernel = server.request("POST", "api/kernels", {"name": "python3"})
     address = f"{server.websocket}api/kernels/{kernel['id']}/channels"
     channels = await websocket_connect(HTTPRequest(address, headers=server.headers))
-    server.request("POST", "streaminfer/api/models", {"name": MODEL})
+    server.request("POST", "streaminfer/api/models", {"name": MODEL, "placement": placement})
     load.real_time()
     await period(server, channels, seconds / 2)
     executes: dict[str, list[float]] = {"idle": [], "loaded": []}
@@ -121,6 +123,7 @@ async def measure(server: live_server.Server, rounds: int, seconds: float, token
     return {
         "arrivals": arrivals,
         "new_tokens": tokens,
+        "placement": server.request("GET", f"streaminfer/api/models/{MODEL}")["placement"],
         "loaded_over_idle": ratios,
         "tokens_per_second_meanwhile": speeds,
         "samples": {state: len(samples) for state, samples in executes.items()},
@@ -139,10 +142,11 @@ def main() -> None:
         default="poisson",
         help="drawn lengths, so that streams begin and end each by itself; or equal ones, all at once",
     )
+    parser.add_argument("--placement", choices=["auto", "thread", "process"], default="auto", help="of the model")
     parser.add_argument("--name", default="neighbour", help="of the file of results")
     options = parser.parse_args()
     with live_server.running() as server:
-        measured = measure(server, options.rounds, options.seconds, options.tokens, options.arrivals)
+        measured = measure(server, options.rounds, options.seconds, options.tokens, options.arrivals, options.placement)
         print(keep(options.name, asyncio.run(measured)))
 
 

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from jupyter_streaminfer.protocol import Attached, Event
+from jupyter_streaminfer.protocol import Attached, Event, Notice, StreaminferError
 
 if TYPE_CHECKING:
     from jupyter_streaminfer.engine.stream import Stream
+
+MAX_NOTICES = 8
+"""Notices that wait to be taken; a new one takes the oldest's place."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -24,10 +27,17 @@ class Cursor:
     stream until it is closed. ``async with`` closes it; ``async for`` yields events up to the terminal one.
     """
 
-    def __init__(self, stream: Stream, after: int, notify: Callable[[], None] | None) -> None:
+    def __init__(self, stream: Stream, after: int, notify: Callable[[], None] | None, *, from_snapshot: bool) -> None:
         self.stream = stream
         self.position = after
         """The last ``seq`` taken; -1 for none."""
+        self.read_tokens = stream.log.tokens_before(after + 1)
+        """How many tokens the consumer has dealt with: taken, or acknowledged where it does that."""
+        self.warned = False
+        """Whether it was told that it lags."""
+        self._from_snapshot = from_snapshot
+        self._acknowledges = False
+        self._notices: list[Notice] = []
         self._wake = asyncio.Event()
         self.notify: Callable[[], None] = notify or self._wake.set
 
@@ -41,36 +51,83 @@ class Cursor:
         """Whether there is something to take."""
         return self.position + 1 < self.stream.head
 
+    @property
+    def lag(self) -> int:
+        """Tokens that the consumer has yet to deal with."""
+        return len(self.stream.log.token_ids) - self.read_tokens
+
     def attached(self, id: str) -> Attached:
         """What a connection says first to whoever asked for this reading in request ``id``."""
         stream = self.stream
-        return Attached(id, stream.id, stream.epoch, 0, stream.head, stream.closed, True)
+        snapshot = stream.log.snapshot() if self._from_snapshot else None
+        return Attached(
+            id, stream.id, stream.epoch, stream.floor, stream.head, stream.closed, not self._from_snapshot, snapshot
+        )
+
+    def notice(self, notice: Notice) -> None:
+        """Have the consumer told of something that is in no log."""
+        self._notices = [*self._notices[-MAX_NOTICES + 1 :], notice]
+        self.notify()
+
+    def take_notices(self) -> list[Notice]:
+        """What the consumer is to be told besides events."""
+        notices, self._notices = self._notices, []
+        return notices
 
     def take(self) -> list[Event]:
-        """Everything new: at most one delta (merged where several were waiting) and the terminal event."""
+        """Everything new: at most one delta (merged where several were waiting) and the terminal event.
+
+        Raises `StreaminferError` ``expired`` for a laggard for whom the log no longer reaches back far enough.
+        """
         first, deltas = self.position + 1, self.stream.deltas
         events: list[Event] = []
         if first < deltas:
+            self._refuse_below_floor()
             events.append(self.stream.delta(first, deltas - 1))
         if self.stream.terminal is not None and first < self.stream.head:
             events.append(self.stream.terminal)
-        self.position = self.stream.head - 1
+        self._taken()
         return events
 
     def take_frames(self) -> list[bytes]:
-        """`take`, each event as JSON text."""
+        """`take_notices` and `take`, each as JSON text."""
+        frames = [_encode(notice) for notice in self.take_notices()] if self._notices else []
         first, deltas = self.position + 1, self.stream.deltas
-        frames: list[bytes] = []
         if first < deltas:
+            self._refuse_below_floor()
             frames.append(self.stream.frame(first, deltas - 1))
         if self.stream.terminal is not None and first < self.stream.head:
             frames.append(_encode(self.stream.terminal))
-        self.position = self.stream.head - 1
+        self._taken()
         return frames
+
+    def acknowledge(self, seq: int) -> None:
+        """Count what was read up to ``seq``; from now on only what is acknowledged counts."""
+        self._acknowledges = True
+        self._dealt_with(self.stream.log.tokens_before(min(seq, self.position) + 1))
 
     def close(self) -> None:
         """Be a consumer no longer."""
         self.stream.release(self)
+
+    def _refuse_below_floor(self) -> None:
+        if self.position + 1 < self.stream.floor:
+            raise StreaminferError(
+                "expired",
+                f"You lag too far behind: stream {self.stream.id} is kept from event {self.stream.floor} on. Attach "
+                "again with snapshot to have the text so far and everything from there.",
+                field="after",
+            )
+
+    def _taken(self) -> None:
+        self.position = self.stream.head - 1
+        if not self._acknowledges:
+            self._dealt_with(len(self.stream.log.token_ids))
+
+    def _dealt_with(self, tokens: int) -> None:
+        if tokens > self.read_tokens:
+            self.read_tokens = tokens
+            self.stream.relieved(self)
 
     async def __aenter__(self) -> Cursor:
         return self

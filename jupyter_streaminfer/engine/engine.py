@@ -5,90 +5,93 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
+from jupyter_streaminfer.engine.admission import Admission, Backlog
 from jupyter_streaminfer.engine.config import EngineConfig
-from jupyter_streaminfer.engine.registry import Model, ModelRegistry
+from jupyter_streaminfer.engine.cost import cost
+from jupyter_streaminfer.engine.counts import Counts
+from jupyter_streaminfer.engine.generation import CancelReason, Generation
+from jupyter_streaminfer.engine.lag import LoopLag
+from jupyter_streaminfer.engine.model import Model
+from jupyter_streaminfer.engine.pressure import Pressure
+from jupyter_streaminfer.engine.question import Question
+from jupyter_streaminfer.engine.registry import ModelRegistry
 from jupyter_streaminfer.engine.stream import Stream
 from jupyter_streaminfer.engine.streams import StreamTable
 from jupyter_streaminfer.protocol import (
-    Admitted,
+    Cancelled,
+    Continue,
     DType,
     Embed,
     Embedded,
     Embeddings,
     EmbedJob,
     ErrorInfo,
-    Finished,
+    Failed,
     Generate,
-    GenerateJob,
     Health,
+    Incomplete,
+    Job,
     JobEvent,
-    JobFailed,
+    LoadModel,
+    Metrics,
     ModelStatus,
+    Placement,
     Predict,
     Predicted,
     PredictJob,
-    Rejected,
     Result,
     Score,
     ScoredTexts,
     ScoreJob,
     Scores,
-    Started,
     StreaminferError,
     StreamStatus,
-    Tokens,
     invalid_request,
 )
-
-CancelReason = Literal["client", "abandoned", "unload", "shutdown"]
-
-
-@dataclass(eq=False)
-class Generation:
-    """A generate job that a worker has: until it is admitted someone waits for it, then its stream is written."""
-
-    model: Model
-    stream: Stream
-    admitted: asyncio.Future[Stream]
-
-
-@dataclass(eq=False)
-class Question:
-    """A job that a worker has and that one event answers, in order or not."""
-
-    model: Model
-    answer: asyncio.Future[JobEvent]
 
 
 class Engine:
     """Loads models, admits requests to them, and writes what they bring into streams.
 
-    Lives on one event loop; every method is to be called there. Every refusal is a `StreaminferError`.
+    Lives on one event loop; every method is to be called there. Every refusal is a `StreaminferError`. ``client``
+    says whose a request is: clients are served in turn, and each has its own limits.
     """
 
     def __init__(self, config: EngineConfig | None = None) -> None:
         self.config = config or EngineConfig()
-        self._registry = ModelRegistry(self.config, self._on_events, self._on_death)
-        self._streams = StreamTable(self.config, lambda stream: self._end(stream.id, "abandoned"))
+        self._registry = ModelRegistry(self.config, self._on_failed)
+        self._streams = StreamTable(self.config, lambda stream: self._cancel(stream.id, "abandoned"))
+        self._pressure = Pressure(self._worker_pids)
+        self._admission = Admission(self.config)
+        self._lag = LoopLag()
+        self._counts = Counts()
         self._generations: dict[str, Generation] = {}
-        self._questions: dict[str, Question] = {}
-        self._stopping = False
+        """By the id of their stream."""
+        self._idle = asyncio.Event()
+        """Set while nothing is under way."""
+        self._idle.set()
+        self._refusing_until: float | None = None
+        """While the engine is stopping: when it will have stopped, on the monotonic clock."""
 
     # Models.
 
-    async def load(self, name: str, path: str | None = None, dtype: DType = "auto") -> ModelStatus:
+    async def load(
+        self, name: str, path: str | None = None, dtype: DType = "auto", placement: Placement = "auto"
+    ) -> ModelStatus:
         """Load a model and warm it up, or wait for whoever already does; at once where it is ready.
 
         ``path`` is a folder in the Hugging Face layout; without it the model that is loaded under that name is
-        meant, else the bundled one. ``dtype`` is what its weights are kept in.
+        meant, else the bundled one. ``dtype`` is what its weights are kept in, ``placement`` where it computes.
         """
         self._refuse_when_stopping()
-        return (await self._registry.load(name, path, dtype)).status()
+        self._pressure.start()
+        self._lag.start()
+        return (await self._registry.load(LoadModel(name, path, dtype, placement))).status()
 
     async def unload(self, name: str) -> None:
         """End the model's streams and free it."""
@@ -107,62 +110,106 @@ class Engine:
 
     # Requests.
 
-    async def generate(self, request: Generate) -> Stream:
+    async def generate(self, request: Generate, client: str = "") -> Stream:
         """Start a generation; returns its stream once the model has admitted the prompt."""
         self._refuse_when_stopping()
         _check(request)
         model = self._registry.ready(request.model)
-        self._streams.make_room(sum(not each.admitted.done() for each in self._generations.values()))
-        stream = Stream("st_" + secrets.token_urlsafe(12), request, model.spec.version, time.monotonic())
-        generation = Generation(model, stream, asyncio.get_running_loop().create_future())
-        self._generations[stream.id] = generation
-        model.active += 1
         seed = secrets.randbits(63) if request.seed is None else request.seed
-        model.worker.submit(GenerateJob(stream.id, request, seed))
+        return await self._generate(model, request, client, seed, [])
+
+    async def continue_(self, request: Continue, client: str = "") -> Stream:
+        """Start a generation that goes on where another one's stream ended before it was complete."""
+        self._refuse_when_stopping()
+        before = self._streams.get(request.stream)
+        if not isinstance(before.terminal, Failed | Incomplete | Cancelled) or (
+            isinstance(before.terminal, Failed) and not before.terminal.resumable
+        ):
+            raise StreaminferError(
+                "invalid_request",
+                f"Stream {before.id} is {before.status().state} and cannot be continued: only one that was cancelled, "
+                "or that ended as incomplete or as failed and resumable.",
+                field="stream",
+            )
+        model = self._registry.ready(before.request.model)
+        if model.spec.version != before.version:
+            raise StreaminferError(
+                "invalid_request",
+                f"Model {model.spec.name!r} is at version {model.spec.version} now and would go on differently: "
+                f"stream {before.id} is of version {before.version}. Start a new one with generate.",
+                field="stream",
+            )
+        return await self._generate(model, before.request, client, before.seed, before.delivered)
+
+    async def _generate(self, model: Model, request: Generate, client: str, seed: int, begun: list[int]) -> Stream:
+        self._streams.make_room(sum(not each.admitted.done() for each in self._generations.values()))
+        ticket = self._admission.admit(client, max(0, cost(request) - len(begun)), self._backlog(model))
+        stream = Stream(
+            "st_" + secrets.token_urlsafe(12),
+            request,
+            model.spec.version,
+            time.monotonic(),
+            seed=seed,
+            begun=begun,
+            window_tokens=self.config.window_tokens,
+            max_bytes=self.config.max_stream_bytes,
+        )
+        generation = Generation(model, stream, client, ticket, self.config, self._counts)
+        generation.on_admitted = self._streams.add
+        generation.on_end = self._ended
+        self._generations[stream.id] = generation
+        self._begin(model)
+        model.dispatch.submit(generation)
         try:
             return await generation.admitted
         except asyncio.CancelledError:
-            self._end(stream.id, "client")
+            generation.cancel("client")
             raise
 
-    async def predict(self, request: Predict) -> Result:
+    async def predict(self, request: Predict, client: str = "") -> Result:
         """Answer one request for predictions, computed together with everyone else's."""
-        self._refuse_when_stopping()
-        version, event = await self._ask(request.model, PredictJob(_job_id(), request.inputs))
+        version, event = await self._ask(request, client, lambda job: PredictJob(job, request.inputs, client))
         assert isinstance(event, Predicted)  # noqa: S101 (what answers this job in order)
         return Result(request.id, request.model, version, event.outputs)
 
-    async def embed(self, request: Embed) -> Embeddings:
+    async def embed(self, request: Embed, client: str = "") -> Embeddings:
         """The embeddings of some texts, computed together with everyone else's requests."""
-        self._refuse_when_stopping()
         _check(request)
-        version, event = await self._ask(request.model, EmbedJob(_job_id(), request))
+        version, event = await self._ask(request, client, lambda job: EmbedJob(job, request, client))
         assert isinstance(event, Embedded)  # noqa: S101
         return Embeddings(request.id, request.model, version, event.vectors, event.prompt_tokens)
 
-    async def score(self, request: Score) -> Scores:
+    async def score(self, request: Score, client: str = "") -> Scores:
         """How likely each continuation of a prompt is."""
-        self._refuse_when_stopping()
         _check(request)
-        version, event = await self._ask(request.model, ScoreJob(_job_id(), request))
+        version, event = await self._ask(request, client, lambda job: ScoreJob(job, request, client))
         assert isinstance(event, ScoredTexts)  # noqa: S101
         return Scores(request.id, request.model, version, event.scores, event.prompt_tokens)
 
-    async def _ask(self, name: str, job: PredictJob | EmbedJob | ScoreJob) -> tuple[str, JobEvent]:
+    async def _ask(
+        self, request: Predict | Embed | Score, client: str, job: Callable[[str], Job]
+    ) -> tuple[str, JobEvent]:
         """Hand a job to a model's worker: the model's version and the event that answers the job."""
-        model = self._registry.ready(name)
-        question = Question(model, asyncio.get_running_loop().create_future())
-        self._questions[job.job] = question
-        model.active += 1
-        model.worker.submit(job)
+        self._refuse_when_stopping()
+        model = self._registry.ready(request.model)
+        tokens = cost(request)
+        ticket = self._admission.admit(client, tokens, self._backlog(model))
+        id = secrets.token_urlsafe(12)
+        question = Question(lambda attempt: job(f"{id}.{attempt}"))
+        self._begin(model)
+        model.dispatch.submit(question)
         try:
-            return model.spec.version, await question.answer
-        except asyncio.CancelledError:
-            model.worker.cancel(job.job)
-            raise
+            answer = await question.answer
+            ticket.progress(tokens)
+            model.requests += 1
+            return model.spec.version, answer
         finally:
-            self._questions.pop(job.job, None)
-            model.active -= 1
+            if question.answer.cancelled():
+                model.dispatch.cancel(question)
+            else:
+                model.dispatch.ended(question)
+            ticket.close()
+            self._finish(model)
 
     # Streams.
 
@@ -177,7 +224,7 @@ class Engine:
     def cancel(self, id: str) -> None:
         """End a stream; a closed one stays as it is."""
         self._streams.get(id)
-        self._end(id, "client")
+        self._cancel(id, "client")
 
     # The whole.
 
@@ -187,111 +234,106 @@ class Engine:
 
         states = [model.state for model in self._registry]
         lost = any(model.error is not None and model.error.code == "worker_lost" for model in self._registry)
-        status: Literal["ok", "degraded", "stopping"] = "stopping" if self._stopping else "degraded" if lost else "ok"
+        stopping = self._refusing_until is not None
+        status: Literal["ok", "degraded", "stopping"] = "stopping" if stopping else "degraded" if lost else "ok"
         return Health(status, __version__, states.count("ready"), self._streams.open, connections)
+
+    def metrics(self, connections: int = 0) -> Metrics:
+        """What the engine carries and what it had to do about it; ``connections`` is what its caller serves."""
+        admission, load, counts = self._admission, self._pressure.last, self._counts
+        return Metrics(
+            connections=connections,
+            streams_open=self._streams.open,
+            streams_kept=len(self._streams),
+            streams_paused=sum(stream.paused for stream in self._streams),
+            log_bytes=self._streams.log_bytes,
+            clients=admission.clients,
+            pending=admission.pending,
+            queued_tokens=admission.queued_tokens,
+            tokens_per_second=round(admission.tokens_per_second, 1),
+            memory_bytes=load.memory_bytes,
+            loop_lag_ms=round(self._lag.worst_ms, 2),
+            admitted=admission.admitted,
+            refused=dict(admission.refused),
+            deadlines=dict(counts.deadlines),
+            slow_consumers=counts.slow_consumers,
+            pauses=counts.pauses,
+            retries=counts.retries,
+            restarts=sum(model.restarts for model in self._registry),
+            gpu_utilisation=load.gpu_utilisation,
+            gpu_memory_used=load.gpu_memory_used,
+        )
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Refuse new work from now on and give what is under way its time; whether all of it came to its end."""
+        self._refusing_until = time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """End every stream, stop every worker."""
-        self._stopping = True
+        self._refusing_until = self._refusing_until or time.monotonic()
         for model in self._registry:
             self._end_all(model, "shutdown")
         await asyncio.gather(*(self._registry.unload(model) for model in self._registry))
         self._streams.clear()
+        self._pressure.stop()
+        self._lag.stop()
 
     def _refuse_when_stopping(self) -> None:
-        if self._stopping:
-            raise StreaminferError("overloaded", "The engine is stopping.", retryable=True)
+        if self._refusing_until is not None:
+            raise StreaminferError(
+                "overloaded",
+                "The engine is stopping. Ask again when the server is back.",
+                retryable=True,
+                retry_after_ms=1000 * max(1.0, self._refusing_until - time.monotonic()),
+            )
+
+    def _worker_pids(self) -> list[int]:
+        return [model.worker.pid for model in self._registry if model.worker.pid is not None]
+
+    def _backlog(self, model: Model) -> Backlog:
+        stats = model.worker.stats()
+        cache_used, waiting = (0.0, 0) if stats is None else (stats.cache_used, stats.waiting)
+        return Backlog(cache_used, waiting, self._pressure.last)
+
+    def _begin(self, model: Model) -> None:
+        model.active += 1
+        self._idle.clear()
+
+    def _finish(self, model: Model) -> None:
+        model.active -= 1
+        if not any(each.active for each in self._registry):
+            self._idle.set()
+
+    def _ended(self, generation: Generation) -> None:
+        del self._generations[generation.stream.id]
+        self._streams.closed(generation.stream)
+        self._finish(generation.model)
+
+    def _cancel(self, id: str, reason: CancelReason) -> None:
+        if (generation := self._generations.get(id)) is not None:
+            generation.cancel(reason)
 
     def _end_all(self, model: Model, reason: CancelReason) -> None:
-        for id, generation in list(self._generations.items()):
-            if generation.model is model:
-                self._end(id, reason)
-        for id, question in list(self._questions.items()):
-            if question.model is model:
-                model.worker.cancel(id)
-                _reject(question.answer, ErrorInfo("cancelled", f"Model {model.spec.name!r} was unloaded."))
+        for task in model.dispatch.tasks:
+            if isinstance(task, Generation):
+                task.cancel(reason)
+            elif isinstance(task, Question):
+                model.dispatch.cancel(task)
+                task.refuse(ErrorInfo("cancelled", f"Model {model.spec.name!r} was unloaded."))
 
-    def _end(self, id: str, reason: CancelReason) -> None:
-        if (generation := self._release(id)) is not None:
-            generation.model.worker.cancel(id)
-            generation.stream.cancel(reason)
-            self._streams.closed(generation.stream)
-            _reject(generation.admitted, ErrorInfo("cancelled", f"The request was ended before it began ({reason})."))
-
-    def _release(self, id: str) -> Generation | None:
-        """Take a generation off the list of those that a worker has."""
-        if (generation := self._generations.pop(id, None)) is not None:
-            generation.model.active -= 1
-        return generation
-
-    # What workers bring: called once a step, with everything of that step.
-
-    def _on_events(self, model: Model, events: list[JobEvent]) -> None:
-        for event in events:
-            if (generation := self._generations.get(event.job)) is not None:
-                self._on_generation(generation, event)
-            elif (question := self._questions.get(event.job)) is not None:
-                _answer(question, event)
-
-    def _on_generation(self, generation: Generation, event: JobEvent) -> None:
-        stream = generation.stream
-        match event:
-            case Tokens():
-                stream.append(event.token_ids, event.text, event.logprobs)
-            case Admitted():
-                generation.model.requests += 1
-                stream.prompt_tokens = event.prompt_tokens
-                self._streams.add(stream)
-                if not generation.admitted.done():
-                    generation.admitted.set_result(stream)
-            case Started():
-                stream.start(event.ago_ms, event.cached_tokens)
-            case Finished():
-                if event.text:
-                    stream.append([], event.text)
-                stream.complete(event.finish_reason)
-                self._ended(stream)
-            case JobFailed():
-                stream.fail(event.error)
-                self._ended(stream)
-            case Rejected():
-                self._release(stream.id)
-                _reject(generation.admitted, event.error)
-            case Predicted() | Embedded() | ScoredTexts():
-                raise AssertionError("a generate job cannot bring the answer to a question")
-
-    def _ended(self, stream: Stream) -> None:
-        self._release(stream.id)
-        self._streams.closed(stream)
-
-    def _on_death(self, model: Model) -> None:
-        assert model.error is not None  # noqa: S101 (set by the registry just before)
-        for id, generation in list(self._generations.items()):
-            if generation.model is model:
-                self._release(id)
-                generation.stream.fail(model.error)
-                self._streams.closed(generation.stream)
-                _reject(generation.admitted, model.error)
-        for question in self._questions.values():
-            if question.model is model:
-                _reject(question.answer, model.error)
-
-
-def _job_id() -> str:
-    return secrets.token_urlsafe(12)
-
-
-def _answer(question: Question, event: JobEvent) -> None:
-    if isinstance(event, Rejected | JobFailed):
-        _reject(question.answer, event.error)
-    elif not question.answer.done():
-        question.model.requests += 1
-        question.answer.set_result(event)
-
-
-def _reject(future: asyncio.Future[Stream] | asyncio.Future[JobEvent], error: ErrorInfo) -> None:
-    if not future.done():
-        future.set_exception(StreaminferError.of(error))
+    def _on_failed(self, model: Model) -> None:
+        assert model.error is not None  # noqa: S101 (set by the model just before)
+        for task in model.dispatch.tasks:
+            if isinstance(task, Generation):
+                task.lose(model.error)
+            elif isinstance(task, Question):
+                task.refuse(model.error)
 
 
 def _check(request: Generate | Embed | Score) -> None:

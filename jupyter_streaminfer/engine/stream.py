@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from array import array
 from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
 from jupyter_streaminfer.engine.cursor import Cursor
+from jupyter_streaminfer.engine.log import DeltaLog
 from jupyter_streaminfer.protocol import (
     Cancelled,
     Completed,
@@ -19,6 +19,8 @@ from jupyter_streaminfer.protocol import (
     Event,
     Failed,
     Generate,
+    Incomplete,
+    Notice,
     StreamDocument,
     StreaminferError,
     StreamStatus,
@@ -27,12 +29,16 @@ from jupyter_streaminfer.protocol import (
     Usage,
 )
 
-Terminal = Completed | Cancelled | Failed
-STATES: dict[type[Terminal], Literal["completed", "cancelled", "failed"]] = {
+Terminal = Completed | Cancelled | Failed | Incomplete
+STATES: dict[type[Terminal], Literal["completed", "cancelled", "failed", "incomplete"]] = {
     Completed: "completed",
     Cancelled: "cancelled",
     Failed: "failed",
+    Incomplete: "incomplete",
 }
+WARN_AT = 0.8
+RESUME_AT = 0.5
+"""The parts of its window at which a laggard is warned, and at which its stream no longer waits for it."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -40,27 +46,47 @@ _encode = msgspec.json.Encoder().encode
 class Stream:
     """One generation's log: deltas with ``seq`` dense from 0, then exactly one terminal event.
 
-    The log is kept in columns (a text per delta, flat token ids, times and log-probabilities), so an hour-old
-    stream costs little more than its output, and any run of deltas is merged by slicing. Used on one event loop only.
+    It also knows how far its consumers lag: where all of them do by a whole window, it asks to be paused.
+    Used on one event loop only.
     """
 
-    def __init__(self, id: str, request: Generate, version: str, accepted: float) -> None:
-        """``accepted``: the moment on the monotonic clock, in seconds, that all timings count from."""
+    def __init__(
+        self,
+        id: str,
+        request: Generate,
+        version: str,
+        accepted: float,
+        *,
+        seed: int = 0,
+        begun: list[int] | None = None,
+        window_tokens: int = 4096,
+        max_bytes: int = 8 * 2**20,
+    ) -> None:
+        """``accepted``: the moment on the monotonic clock, in seconds, that all timings count from.
+
+        ``begun``: the tokens of the answer that another stream has, where this one continues it. ``window_tokens``:
+        how far consumers may lag. ``max_bytes``: what the log may take before it shrinks.
+        """
         self.id = id
         self.epoch = secrets.token_urlsafe(6)
         self.request = request
         self.version = version
         self.accepted = accepted
+        self.seed = seed
+        self._begun = begun or []
+        self.log = DeltaLog()
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.terminal: Terminal | None = None
+        self.paused = False
         self.on_consumers: Callable[[Stream], None] = lambda stream: None
         """Told when the number of cursors changes to or from none."""
-        self._texts: list[str] = []
-        self._token_ids = array("q")
-        self._at_ms = array("d")
-        self._logprobs: list[TokenLogprobs] = []
-        self._ends = array("q")
+        self.on_pause: Callable[[Stream], None] = lambda stream: None
+        """Told when `paused` changed."""
+        self.on_slow: Callable[[], None] = lambda: None
+        """Told when a laggard is warned."""
+        self._window = window_tokens
+        self._max_bytes = max_bytes
         self._queue_ms: float | None = None
         self._cursors: set[Cursor] = set()
         self._frame: tuple[int, int, bytes] | None = None
@@ -75,28 +101,37 @@ class Stream:
 
     def append(self, token_ids: list[int], text: str, logprobs: list[TokenLogprobs] | None = None) -> None:
         """Append one delta of any number of tokens and tell every cursor; ``logprobs`` has one for each token."""
-        now = self._elapsed_ms()
-        self._texts.append(text)
-        self._token_ids.extend(token_ids)
-        self._at_ms.extend([now] * len(token_ids))
-        self._logprobs.extend(logprobs or ())
-        self._ends.append(len(self._token_ids))
+        self.log.append(token_ids, text, self._elapsed_ms(), logprobs)
+        if self.log.nbytes > self._max_bytes:
+            self.log.shrink()
         self._tell()
+        if len(self.log.token_ids) >= self._window * WARN_AT:
+            self._watch_laggards()
 
     def complete(self, finish_reason: Literal["stop", "length"]) -> None:
         """Close the log in order."""
         self._close(Completed(self.id, self.head, finish_reason, self._usage(), self._timings()))
 
+    def stop_short(self, reason: Literal["deadline"]) -> None:
+        """Close the log in order, before its end."""
+        self._close(Incomplete(self.id, self.head, reason, self._usage(), self._timings()))
+
     def cancel(self, reason: Literal["client", "abandoned", "unload", "shutdown"]) -> None:
         """Close the log because somebody ended the generation."""
         self._close(Cancelled(self.id, self.head, reason, self._usage(), self._timings()))
 
-    def fail(self, error: ErrorInfo) -> None:
+    def fail(self, error: ErrorInfo, *, resumable: bool = False) -> None:
         """Close the log because the generation cannot go on; what is in it stays valid."""
-        self._close(Failed(self.id, self.head, error, self._usage(), self._timings()))
+        self._close(Failed(self.id, self.head, error, self._usage(), self._timings(), resumable))
+
+    def notice(self, code: Literal["paused", "resumed", "retrying"], message: str) -> None:
+        """Tell every consumer of something that is in no log."""
+        for cursor in tuple(self._cursors):
+            cursor.notice(Notice(self.id, code, message))
 
     def _close(self, terminal: Terminal) -> None:
         if self.terminal is None:
+            self.paused = False
             self.terminal = terminal
             self._tell()
 
@@ -108,24 +143,60 @@ class Stream:
         return round((time.monotonic() - self.accepted) * 1000, 2)
 
     def _usage(self) -> Usage:
-        return Usage(self.prompt_tokens, len(self._token_ids), self.cached_tokens)
+        return Usage(self.prompt_tokens, len(self.log.token_ids), self.cached_tokens)
 
     def _timings(self) -> Timings:
         now = self._elapsed_ms()
-        queue_ms = now if self._queue_ms is None else self._queue_ms
-        return Timings(queue_ms, self._at_ms[0] if self._at_ms else None, now)
+        return Timings(now if self._queue_ms is None else self._queue_ms, self.log.first_at_ms, now)
+
+    # Consumers that lag.
+
+    def _watch_laggards(self) -> None:
+        """Warn who lags by 80 % of the window; pause when everyone lags by all of it."""
+        least = None
+        for cursor in self._cursors:
+            lag = cursor.lag
+            least = lag if least is None else min(least, lag)
+            if lag >= self._window * WARN_AT and not cursor.warned:
+                cursor.warned = True
+                cursor.notice(
+                    Notice(
+                        self.id,
+                        "slow_consumer",
+                        f"You are {lag} tokens behind; at {self._window} the stream waits until you catch up.",
+                    )
+                )
+                self.on_slow()
+        if least is not None and least >= self._window and not (self.paused or self.closed or self.request.detached):
+            self.paused = True
+            self.on_pause(self)
+            self.notice("paused", f"The stream waits: all its readers are {self._window} tokens behind.")
+
+    def relieved(self, cursor: Cursor) -> None:
+        """A consumer dealt with something."""
+        if cursor.lag <= self._window * RESUME_AT:
+            cursor.warned = False
+            if self.paused:
+                self.paused = False
+                self.on_pause(self)
+                self.notice("resumed", "The stream goes on.")
 
     # The readers' side.
 
     @property
+    def floor(self) -> int:
+        """The lowest ``seq`` that can be read."""
+        return self.log.floor
+
+    @property
     def head(self) -> int:
         """The ``seq`` that the next event will have."""
-        return len(self._texts) + (self.terminal is not None)
+        return len(self.log) + (self.terminal is not None)
 
     @property
     def deltas(self) -> int:
-        """How many deltas the log holds; the terminal event's ``seq`` once there is one."""
-        return len(self._texts)
+        """How many deltas there were; the terminal event's ``seq`` once there is one."""
+        return len(self.log)
 
     @property
     def closed(self) -> bool:
@@ -136,23 +207,18 @@ class Stream:
         return len(self._cursors)
 
     @property
+    def delivered(self) -> list[int]:
+        """The tokens of the answer so far, those of the streams that it continues too."""
+        return self._begun + self.log.token_ids.tolist()
+
+    @property
     def text(self) -> str:
         """Everything generated so far."""
-        return "".join(self._texts)
+        return self.log.text
 
     def delta(self, first: int, last: int) -> Delta:
         """The deltas ``first`` to ``last``, both included, as one."""
-        begin = self._ends[first - 1] if first else 0
-        end = self._ends[last]
-        return Delta(
-            self.id,
-            first,
-            self._texts[first] if first == last else "".join(self._texts[first : last + 1]),
-            self._token_ids[begin:end].tolist(),
-            self._at_ms[begin:end].tolist(),
-            None if first == last else last,
-            None if self.request.logprobs is None else self._logprobs[begin:end],
-        )
+        return self.log.delta(self.id, first, last, with_logprobs=self.request.logprobs is not None)
 
     def frame(self, first: int, last: int) -> bytes:
         """`delta` as JSON text; cursors that keep pace with each other share one serialisation."""
@@ -160,12 +226,37 @@ class Stream:
             self._frame = (first, last, _encode(self.delta(first, last)))
         return self._frame[2]
 
-    def cursor(self, after: int = -1, epoch: str | None = None, notify: Callable[[], None] | None = None) -> Cursor:
+    def cursor(
+        self,
+        after: int = -1,
+        epoch: str | None = None,
+        notify: Callable[[], None] | None = None,
+        *,
+        snapshot: bool = False,
+    ) -> Cursor:
         """A new consumer that reads everything after the ``seq`` ``after``.
 
-        ``notify`` is called on the loop whenever there is something to take. Raises `StreaminferError`
-        where the reading could not be whole: another ``epoch``, or an ``after`` that was never written.
+        ``notify`` is called on the loop whenever there is something to take. With ``snapshot`` a reading that the log
+        does not reach back to any more begins at its floor. Raises `StreaminferError` where the reading could not be
+        whole: another ``epoch``, an ``after`` that was never written, or one below the floor.
         """
+        self.check(after, epoch)
+        from_snapshot = after + 1 < self.floor
+        if from_snapshot and not snapshot:
+            raise StreaminferError(
+                "expired",
+                f"Stream {self.id} is kept from event {self.floor} on, and {after + 1} came before. Attach with "
+                "snapshot to have the text so far and everything from there.",
+                field="after",
+            )
+        cursor = Cursor(self, self.floor - 1 if from_snapshot else after, notify, from_snapshot=from_snapshot)
+        self._cursors.add(cursor)
+        if len(self._cursors) == 1:
+            self.on_consumers(self)
+        return cursor
+
+    def check(self, after: int, epoch: str | None) -> None:
+        """Refuse a place that is none of this log's, with a `StreaminferError`."""
         if epoch is not None and epoch != self.epoch:
             raise StreaminferError(
                 "invalid_request",
@@ -180,11 +271,6 @@ class Stream:
                 "last event that you received, or -1 for none.",
                 field="after",
             )
-        cursor = Cursor(self, after, notify)
-        self._cursors.add(cursor)
-        if len(self._cursors) == 1:
-            self.on_consumers(self)
-        return cursor
 
     def release(self, cursor: Cursor) -> None:
         """Let a consumer go; releasing it twice changes nothing."""
@@ -201,16 +287,20 @@ class Stream:
             model=self.request.model,
             version=self.version,
             state="open" if self.terminal is None else STATES[type(self.terminal)],
-            floor=0,
+            floor=self.floor,
             head=self.head,
             consumers=self.consumers,
             detached=self.request.detached,
             age_ms=self._elapsed_ms(),
+            tokens=len(self.log.token_ids),
+            paused=self.paused,
         )
 
-    def document(self) -> StreamDocument:
-        """The whole log so far; its deltas as one."""
-        events: list[Event] = [self.delta(0, self.deltas - 1)] if self.deltas else []
-        if self.terminal is not None:
+    def document(self, after: int = -1) -> StreamDocument:
+        """What follows ``after`` so far, its deltas as one, from the floor on at most; ``text`` is all there is."""
+        self.check(after, None)
+        first = max(after + 1, self.floor)
+        events: list[Event] = [self.delta(first, self.deltas - 1)] if first < self.deltas else []
+        if self.terminal is not None and after < self.terminal.seq:
             events.append(self.terminal)
         return StreamDocument(self.status(), self.text, events)

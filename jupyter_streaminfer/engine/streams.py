@@ -31,6 +31,11 @@ class StreamTable:
         """Streams that are not closed."""
         return sum(not stream.closed for stream in self._streams.values())
 
+    @property
+    def log_bytes(self) -> int:
+        """What all logs take, roughly."""
+        return sum(stream.log.nbytes for stream in self._streams.values())
+
     def get(self, id: str) -> Stream:
         """The stream of that id; raises `StreaminferError` ``stream_not_found``."""
         try:
@@ -46,8 +51,9 @@ class StreamTable:
     def make_room(self, coming: int) -> None:
         """Forget the oldest closed streams until one more fits beside the ``coming`` ones.
 
-        Raises `StreaminferError` ``overloaded`` when all that are kept are still open.
+        Raises `StreaminferError` ``overloaded`` when all that are kept are still open, or their logs take too much.
         """
+        self._forget_bytes()
         excess = len(self._streams) + coming + 1 - self._config.max_streams
         if excess <= 0:
             return
@@ -60,6 +66,23 @@ class StreamTable:
             )
         for id in closed[:excess]:
             self.forget(id)
+
+    def _forget_bytes(self) -> None:
+        """Forget the oldest closed streams until the logs take no more than they may."""
+        excess = self.log_bytes - self._config.max_log_bytes
+        for stream in self:
+            if excess <= 0:
+                return
+            if stream.closed:
+                excess -= stream.log.nbytes
+                self.forget(stream.id)
+        if excess > 0:
+            raise StreaminferError(
+                "overloaded",
+                f"The open streams' logs take more than {self._config.max_log_bytes} bytes "
+                "(c.StreaminferApp.max_log_bytes). Try again when one ended.",
+                retryable=True,
+            )
 
     def add(self, stream: Stream) -> None:
         """Keep a new stream; its grace period runs until the first consumer comes."""

@@ -6,6 +6,7 @@ of a longer chunk they share the keys by a stride of zero.
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from jupyter_streaminfer.inference.batch import Batch
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS
+from jupyter_streaminfer.inference.paged_attention import PagedAttention, paged_attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,40 +34,46 @@ class Stretch:
         return self.start + self.count
 
 
-class Step:
-    """A `Batch` as tensors on the device, sent there in one copy; made once a step and used by all layers."""
+class StepTensors:
+    """A step on the device, used by all its layers; its tensors may be buffers that are filled anew for each step."""
 
-    def __init__(self, batch: Batch, device: torch.device) -> None:
-        counts = np.diff(batch.rows)
-        blocks = -(-batch.lengths // BLOCK_TOKENS)
-        owners = np.repeat(np.arange(len(counts)), counts)
-        places = batch.tables[owners, batch.positions // BLOCK_TOKENS] * BLOCK_TOKENS + batch.positions % BLOCK_TOKENS
-        alone = np.flatnonzero(counts == 1)
-        longer = np.flatnonzero(counts > 1)
-        width = int(blocks[alone].max(initial=0))
-        # Beyond its own blocks a table repeats its first: masked, but another's NaN there would survive the mask.
-        padding = np.arange(width) >= blocks[alone, None]
-        tables = np.where(padding, batch.tables[alone, :1], batch.tables[alone, :width])
-        self.token_ids, self.positions, self.places, self.outputs, rows, self.tables, *stretches = _upload(
-            [
-                batch.token_ids,
-                batch.positions,
-                places,
-                batch.outputs,
-                batch.rows[alone],
-                tables,
-                *(batch.tables[chunk, : blocks[chunk]] for chunk in longer),
-            ],
-            device,
-        )
-        self.singles = rows if len(longer) else None
+    def __init__(
+        self,
+        token_ids: torch.Tensor,
+        positions: torch.Tensor,
+        places: torch.Tensor,
+        tables: torch.Tensor,
+        *,
+        outputs: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
+        singles: torch.Tensor | None = None,
+        stretches: Seq[Stretch] = (),
+        paged: PagedAttention | None = None,
+    ) -> None:
+        """``[N]`` each, and the ``tables`` ``[D, columns]`` of the chunks of one token.
+
+        ``places`` are where keys and values go, counted through all blocks; ``outputs`` None: hidden states of all rows
+        are wanted; ``lengths`` None: a single token sees up to its own position; ``paged`` None: torch attends.
+        """
+        self.token_ids = token_ids
+        self.positions = positions
+        self.places = places
+        self.tables = tables
+        self.outputs = outputs
+        self.singles = singles
         """Rows of the chunks of one token; None: all of the step's."""
-        self.stretches = [
-            Stretch(int(batch.rows[chunk]), int(counts[chunk]), int(batch.positions[batch.rows[chunk]]), table)
-            for chunk, table in zip(longer, stretches, strict=True)
-        ]
-        self._single_positions = self.positions if self.singles is None else self.positions[self.singles]
+        self.stretches = stretches
+        self.paged = paged
+        self._single_positions = positions if singles is None else positions[singles]
+        self._lengths = lengths
         self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """How many positions each single token sees at most, ``[D]``; 0 for a row that is nobody's."""
+        if self._lengths is None:
+            self._lengths = self._single_positions + 1
+        return self._lengths
 
     def single_mask(self, window: int | None) -> torch.Tensor:
         """Which of its table's positions each single token sees: ``[D, 1, 1, L]``."""
@@ -83,6 +91,46 @@ class Step:
             mask = _visible(keys[stretch.start :, None], keys, window)
             self._masks[index, window] = mask
         return mask
+
+
+class Step(StepTensors):
+    """A `Batch`, sent to the device in one copy; made once a step."""
+
+    def __init__(self, batch: Batch, device: torch.device, paged: PagedAttention | None = None) -> None:
+        """``paged``: what attends with single tokens, if not what suits the device."""
+        counts = np.diff(batch.rows)
+        blocks = -(-batch.lengths // BLOCK_TOKENS)
+        owners = np.repeat(np.arange(len(counts)), counts)
+        places = batch.tables[owners, batch.positions // BLOCK_TOKENS] * BLOCK_TOKENS + batch.positions % BLOCK_TOKENS
+        alone = np.flatnonzero(counts == 1)
+        longer = np.flatnonzero(counts > 1)
+        width = int(blocks[alone].max(initial=0))
+        # Beyond its own blocks a table repeats its first: masked, but another's NaN there would survive the mask.
+        padding = np.arange(width) >= blocks[alone, None]
+        arrays = [
+            batch.token_ids,
+            batch.positions,
+            places,
+            np.where(padding, batch.tables[alone, :1], batch.tables[alone, :width]),
+            batch.outputs,
+            batch.rows[alone],
+            *(batch.tables[chunk, : blocks[chunk]] for chunk in longer),
+        ]
+        token_ids, positions, kept, tables, outputs, rows, *others = _upload(arrays, device)
+        stretches = [
+            Stretch(int(batch.rows[chunk]), int(counts[chunk]), int(batch.positions[batch.rows[chunk]]), table)
+            for chunk, table in zip(longer, others, strict=True)
+        ]
+        super().__init__(
+            token_ids,
+            positions,
+            kept,
+            tables,
+            outputs=outputs,
+            singles=rows if stretches else None,
+            stretches=stretches,
+            paged=paged or paged_attention(device),
+        )
 
 
 def _visible(queries: torch.Tensor, keys: torch.Tensor, window: int | None) -> torch.Tensor:
@@ -112,7 +160,7 @@ class Attention:
     """Scores are squashed to within plus and minus this."""
 
     def __call__(
-        self, queries: torch.Tensor, keys_values: torch.Tensor, layer: torch.Tensor, step: Step
+        self, queries: torch.Tensor, keys_values: torch.Tensor, layer: torch.Tensor, step: StepTensors
     ) -> torch.Tensor:
         """Keep the step's keys and values in ``layer``, a tensor of `KVStorage`, and attend.
 
@@ -129,16 +177,23 @@ class Attention:
             attended[rows] = self._attend_stretch(queries[rows], layer, step, index)
         return attended
 
-    def _attend_singles(self, queries: torch.Tensor, layer: torch.Tensor, step: Step) -> torch.Tensor:
+    def _attend_singles(self, queries: torch.Tensor, layer: torch.Tensor, step: StepTensors) -> torch.Tensor:
         """All of them at once, ``[D, heads, head_dim]``, as far as the longest goes."""
         count, kv_heads, head_dim = len(queries), *layer.shape[3:]
+        if step.paged is not None and step.paged.suits(queries.shape[1], kv_heads, head_dim, queries.dtype):
+            scale = head_dim**-0.5 if self.scale is None else self.scale
+            return step.paged(
+                queries, layer, step.tables, step.lengths, scale=scale, window=self.window, softcap=self.softcap
+            )
         found = _gather(layer, step.tables, queries.dtype).view(count, -1, 2, kv_heads, head_dim)
         key, value = found.permute(2, 0, 3, 1, 4)
         query = queries.view(count, kv_heads, -1, head_dim)
         mask = step.single_mask(self.window).expand(-1, 1, query.shape[2], -1)
         return self._scores(query, key, value, mask).reshape(queries.shape)
 
-    def _attend_stretch(self, queries: torch.Tensor, layer: torch.Tensor, step: Step, index: int) -> torch.Tensor:
+    def _attend_stretch(
+        self, queries: torch.Tensor, layer: torch.Tensor, step: StepTensors, index: int
+    ) -> torch.Tensor:
         stretch = step.stretches[index]
         kv_heads, head_dim = layer.shape[3:]
         found = _gather(layer, stretch.table, queries.dtype).view(-1, 2, kv_heads, head_dim)[: stretch.end]

@@ -5,28 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 
-from jupyter_streaminfer.inference.answer import Answer
+from jupyter_streaminfer.inference.answer import Answers
 from jupyter_streaminfer.inference.batch import build_batch
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS, Blocks
-from jupyter_streaminfer.inference.detokenizer import detokenizers, token_texts
-from jupyter_streaminfer.inference.emitter import Emitter
+from jupyter_streaminfer.inference.fairness import under_way
+from jupyter_streaminfer.inference.faults import device_lost
 from jupyter_streaminfer.inference.intake import Intake, invalid
 from jupyter_streaminfer.inference.model import CausalModel
 from jupyter_streaminfer.inference.pace import Pace
-from jupyter_streaminfer.inference.reading import Reading
+from jupyter_streaminfer.inference.reading import Readings
 from jupyter_streaminfer.inference.sampler import Draw, Sampler
 from jupyter_streaminfer.inference.scheduler import Chunk, Scheduler
 from jupyter_streaminfer.inference.sequence import Sequence
 from jupyter_streaminfer.inference.tokenizer import Tokenizer
 from jupyter_streaminfer.protocol import (
     Admitted,
-    EmbedJob,
     ErrorInfo,
-    Finished,
     Generate,
     GenerateJob,
     Job,
@@ -36,7 +33,6 @@ from jupyter_streaminfer.protocol import (
     ModelStats,
     PredictJob,
     Rejected,
-    ScoreJob,
     Started,
     StreaminferError,
 )
@@ -78,10 +74,8 @@ class Generator:
         self.pace = Pace()
         self.intake = Intake(tokenizer, model.vocabulary, min(model.context_length, blocks * BLOCK_TOKENS))
         self._sampler = Sampler(model.vocabulary, model.device)
-        self._detokenizer = detokenizers(tokenizer)
-        self._token_text = token_texts(tokenizer)
-        self._answers: dict[str, Answer] = {}
-        self._readings: dict[str, Reading] = {}
+        self._answers = Answers(tokenizer)
+        self._readings = Readings(self.intake, self.scheduler, model)
         self.before_compute: Callable[[], object] = lambda: None
         self.info = ModelInfo(
             task="generate",
@@ -121,41 +115,44 @@ class Generator:
     def submit(self, job: Job) -> JobEvent | None:
         """Tokenise, check and queue a job: `Admitted`, or `Rejected` with the field and the limit; or nothing yet."""
         try:
+            if job.job in self._answers or job.job in self._readings:
+                raise under_way(job.job)
             match job:
                 case GenerateJob():
                     return self._submit_generation(job)
-                case EmbedJob() | ScoreJob():
-                    self._submit_reading(job)
-                    return None
                 case PredictJob():
                     raise invalid("model", "this model generates text; it predicts nothing")
+                case _:
+                    self._readings.submit(job)
+                    return None
         except StreaminferError as error:
             return Rejected(job.job, error.info)
 
     def _submit_generation(self, job: GenerateJob) -> Admitted:
-        request = job.request
         sequence = self.intake.sequence(job)
-        self.scheduler.submit(sequence)
-        self._sampler.add(sequence)
-        emitter = Emitter(self._detokenizer(), request.stop, request.min_tokens)
-        self._answers[job.job] = Answer(job.job, emitter, request.chunk_tokens, self._token_text)
+        if self._answers.begin(job, sequence):
+            try:
+                self.scheduler.submit(sequence)
+            except StreaminferError:
+                self._answers.remove(job.job)
+                raise
+            self._sampler.add(sequence)
         return Admitted(job.job, sequence.prompt_tokens)
 
-    def _submit_reading(self, job: EmbedJob | ScoreJob) -> None:
-        reading = Reading(job, self.intake)
-        self._readings[job.job] = reading
-        try:
-            for sequence in reading.sequences:
-                self.scheduler.submit(sequence)
-        except StreaminferError:
-            self._forget(job.job)
-            raise
-
     def cancel(self, job: str) -> None:
-        self._forget(job)
+        if job in self._answers or job in self._readings:
+            self._forget(job)
+
+    def pause(self, job: str) -> None:
+        """See `Runtime.pause`; its penalties' counts and the text that is held back are kept."""
+        if job in self._answers:
+            self.scheduler.pause(job)
+
+    def resume(self, job: str) -> None:
+        self.scheduler.resume(job)
 
     def due_in(self) -> float | None:
-        return 0.0 if len(self.scheduler) else None
+        return 0.0 if len(self.scheduler) or self._answers.any_whole else None
 
     def stats(self) -> ModelStats:
         """See `Runtime.stats`."""
@@ -173,21 +170,22 @@ class Generator:
         began = time.monotonic()
         decoding = sum(sequence.pending == 1 for sequence in self.scheduler.running)
         chunks = self.scheduler.schedule(self.pace.prefill_tokens(decoding))
+        events = self._answers.end_whole()
         if not chunks:
-            return []
-        events: list[JobEvent] = []
+            return events
         self._compute(chunks, events, began)
         computed = sum(chunk.count for chunk in chunks)
         self.pace.note(decoding, computed - decoding, time.monotonic() - began)
-        if not len(self.scheduler):
+        if not len(self.scheduler) and not self.scheduler.paused:
             self._check_idle()
         return events
 
     def check_idle(self) -> None:
         """Raise `RuntimeError` when a sequence, block or answer is left though no job is."""
         self.scheduler.check_idle()
-        if self._answers or self._readings or len(self._sampler):
-            raise RuntimeError(f"not idle: answers left of {sorted([*self._answers, *self._readings])}")
+        jobs = [*self._answers.jobs, *self._readings.jobs]
+        if jobs or len(self._sampler):
+            raise RuntimeError(f"not idle: answers left of {sorted(jobs)}")
 
     def _check_idle(self) -> None:
         try:
@@ -200,13 +198,17 @@ class Generator:
         try:
             generated = self._run(chunks, events)
         except Exception as error:
+            if device_lost(error):
+                raise
             if len(chunks) > 1:
                 for chunk in chunks:
                     if chunk.sequence.blocks:  # none where another text of its job has failed just now
                         self._compute([chunk], events, began)
                 return
             log.exception("A step failed")
-            self._fail(_job_of(chunks[0].sequence), f"The step failed: {type(error).__name__}: {error}", events)
+            self._fail(
+                self._readings.job_of(chunks[0].sequence), f"The step failed: {type(error).__name__}: {error}", events
+            )
             return
         for chunk in chunks:
             self.scheduler.advance(chunk)
@@ -218,13 +220,13 @@ class Generator:
                     events.append(Started(sequence.job, ago_ms, sequence.cached_tokens))
         for sequence, draw in generated:
             try:
-                self._append(sequence, draw, events)
+                if not self._answers.add(sequence, draw, events):
+                    self._forget(sequence.job, broken=draw.token is None)
             except Exception as error:
                 log.exception("A token could not be told")
                 self._fail(sequence.job, f"A token could not be told: {type(error).__name__}: {error}", events)
         for chunk in chunks:
-            if _job_of(chunk.sequence) in self._readings and not chunk.sequence.pending:
-                self._read(chunk.sequence, events)
+            self._readings.finish(chunk.sequence, events)
 
     def _run(self, chunks: list[Chunk], events: list[JobEvent]) -> list[tuple[Sequence, Draw]]:
         """Compute chunks: the next token of each generation that caught up. Readings take their rows."""
@@ -250,56 +252,9 @@ class Generator:
             logits = self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
             draws = self._sampler.sample(logits, completing)
         for sequence, states in readings:
-            self._take(sequence, states, events)
+            if problem := self._readings.take(sequence, states):
+                self._fail(self._readings.job_of(sequence), problem, events)
         return list(zip(completing, draws, strict=True))
-
-    def _take(self, sequence: Sequence, states: torch.Tensor, events: list[JobEvent]) -> None:
-        reading = self._readings.get(_job_of(sequence))
-        if reading is None or not len(states):
-            return
-        try:
-            if reading.take(sequence.job, states, self.model):
-                return
-            message = "the model's output for these texts is not finite"
-        except Exception as error:
-            log.exception("A text could not be read")
-            message = f"The text could not be read: {type(error).__name__}: {error}"
-        self._fail(reading.job, message, events)
-
-    def _read(self, sequence: Sequence, events: list[JobEvent]) -> None:
-        """Note that a text was read to its end."""
-        self.scheduler.remove(sequence.job)
-        reading = self._readings[_job_of(sequence)]
-        if reading.done():
-            events.append(reading.event())
-            del self._readings[reading.job]
-
-    def _append(self, sequence: Sequence, draw: Draw, events: list[JobEvent]) -> None:
-        """Append a sequence's next token, or end it."""
-        job, token = sequence.job, draw.token
-        answer = self._answers[job]
-        if token is None:
-            if rest := answer.flush():
-                events.append(rest)
-            self._fail(job, "the model's output for this sequence is not finite", events)
-            return
-        if token in sequence.sampling.stop_ids:
-            self._finish(sequence, "stop", events)
-            return
-        sequence.token_ids.append(token)
-        if event := answer.add(token, draw):
-            events.append(event)
-        if answer.stopped:
-            self._finish(sequence, "stop", events)
-        elif sequence.generated >= sequence.max_tokens:
-            self._finish(sequence, "length", events)
-
-    def _finish(self, sequence: Sequence, reason: Literal["stop", "length"], events: list[JobEvent]) -> None:
-        answer = self._answers[sequence.job]
-        if rest := answer.flush():
-            events.append(rest)
-        events.append(Finished(sequence.job, reason, answer.finish()))
-        self._forget(sequence.job)
 
     def _fail(self, job: str, message: str, events: list[JobEvent]) -> None:
         events.append(JobFailed(job, ErrorInfo("internal", message)))
@@ -307,21 +262,12 @@ class Generator:
 
     def _forget(self, job: str, *, broken: bool = False) -> None:
         """Free what a job holds; ``broken``: nobody may share its keys and values, which may be NaN."""
-        if (reading := self._readings.pop(job, None)) is not None:
-            names = [sequence.job for sequence in reading.sequences]
-        else:
-            names = [job]
-            self._sampler.remove(job)
-            self._answers.pop(job, None)
-        for name in names:
+        self._answers.remove(job)
+        self._sampler.remove(job)
+        for name in self._readings.remove(job) or [job]:
             self.scheduler.remove(name, discard=broken)
 
 
 def _begun(chunks: list[Chunk]) -> list[int]:
     """The blocks that a step is the first to write for their sequence; what is in them is another's."""
     return [block for chunk in chunks for block in chunk.sequence.blocks[-(-chunk.sequence.computed // BLOCK_TOKENS) :]]
-
-
-def _job_of(sequence: Sequence) -> str:
-    """The job that a sequence belongs to: a reading has several."""
-    return sequence.job.partition("#")[0]

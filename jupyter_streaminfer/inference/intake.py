@@ -21,7 +21,10 @@ class Intake:
         request = job.request
         token_ids = self._prompt(request)
         limit = self._max_tokens(request, len(token_ids))
-        return Sequence(job.job, token_ids, limit, self._sampling(request, job.seed), request.priority)
+        sampling = self._sampling(request, job.seed)
+        sequence = Sequence(job.job, token_ids, limit, sampling, request.priority, job.client)
+        sequence.token_ids += self._delivered(job.delivered, limit, sampling.stop_ids)
+        return sequence
 
     def given(self, text: str | list[int], field: str, *, special: bool = True) -> list[int]:
         """The tokens of a text, at least one; ``special``: with those that the tokenizer puts around a prompt."""
@@ -101,6 +104,19 @@ class Intake:
         if request.min_tokens > found:
             raise invalid("min_tokens", f"min_tokens = {request.min_tokens} is more than max_tokens = {found}")
         return found
+
+    def _delivered(self, token_ids: list[int], max_tokens: int, stop_ids: frozenset[int]) -> list[int]:
+        """The part of the answer that was told already."""
+        if len(token_ids) > max_tokens:
+            raise invalid(
+                "delivered", f"{len(token_ids)} tokens were told already, which is more than max_tokens = {max_tokens}"
+            )
+        for identifier in token_ids:
+            if not 0 <= identifier < self.vocabulary:
+                raise invalid("delivered", f"token id {identifier} is not one of the vocabulary's {self.vocabulary}")
+            if identifier in stop_ids:
+                raise invalid("delivered", f"token id {identifier} ends an answer, so it cannot have been told")
+        return token_ids
 
     def _sampling(self, request: Generate, seed: int) -> Sampling:
         for field, ids in (("logit_bias", request.logit_bias), ("stop_token_ids", request.stop_token_ids)):

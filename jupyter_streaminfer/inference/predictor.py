@@ -13,6 +13,7 @@ import torch
 
 from jupyter_streaminfer.inference.batcher import Batcher, Part
 from jupyter_streaminfer.inference.classifier import ARCHITECTURE, Classifier
+from jupyter_streaminfer.inference.faults import device_lost
 from jupyter_streaminfer.protocol import (
     ErrorInfo,
     Job,
@@ -64,13 +65,20 @@ class Predictor:
             error = ErrorInfo("invalid_request", "this model predicts; it generates no text", field="model")
             return Rejected(job.job, error)
         try:
-            self.batcher.submit(job.job, [self._row(row, index) for index, row in enumerate(job.inputs)])
+            rows = [self._row(row, index) for index, row in enumerate(job.inputs)]
+            self.batcher.submit(job.job, rows, job.client)
         except StreaminferError as error:
             return Rejected(job.job, error.info)
         return None
 
     def cancel(self, job: str) -> None:
         self.batcher.cancel(job)
+
+    def pause(self, job: str) -> None:
+        """See `Runtime.pause`: a prediction is not paused."""
+
+    def resume(self, job: str) -> None:
+        """See `Runtime.resume`."""
 
     def due_in(self) -> float | None:
         return self.batcher.due_in()
@@ -86,7 +94,9 @@ class Predictor:
         self.before_compute()
         try:
             outputs = iter(self._predict([row for part in parts for row in part.rows]))
-        except (ArithmeticError, RuntimeError):
+        except (ArithmeticError, RuntimeError) as error:
+            if device_lost(error):
+                raise
             return [event for part in parts if (event := self._retry(part)) is not None]
         events: list[JobEvent] = []
         for part in parts:
@@ -102,6 +112,8 @@ class Predictor:
             try:
                 outputs += self._predict([row])
             except (ArithmeticError, RuntimeError) as error:
+                if device_lost(error):
+                    raise
                 self.batcher.cancel(part.job)
                 message = f"row {index} of inputs cannot be computed: {error}"
                 return JobFailed(part.job, ErrorInfo("invalid_request", message, field="inputs"))

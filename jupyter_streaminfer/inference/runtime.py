@@ -27,8 +27,14 @@ class Runtime(Protocol):
     def cancel(self, job: str) -> None:
         """Forget a job and free its place; unknown ids are ignored."""
 
+    def pause(self, job: str) -> None:
+        """Give a generation's place to others and keep what it has; unknown ids and other jobs are ignored."""
+
+    def resume(self, job: str) -> None:
+        """Let a paused generation go on in its turn; all others are left as they are."""
+
     def due_in(self) -> float | None:
-        """Seconds until `step` has something to do: 0 now, None while there is no job."""
+        """Seconds until `step` has something to do: 0 now, None while there is no job, or only paused ones."""
 
     def stats(self) -> ModelStats | None:
         """What there is to say of its work; may be called from another thread, so it only reads numbers."""

@@ -1,20 +1,24 @@
 """What each step computes: continuous batching by one rule, after vLLM.
 
 There are no phases. Each sequence's computed tokens catch up with its tokens, within the step's token budget: running
-sequences first, then waiting ones, both by priority and then by arrival. Decoding is a sequence that lags by one token;
-chunked prefill is one that lags by more than the budget leaves.
+first, then waiting ones, both by priority, then by their clients' turns (`fairness.py`), then by arrival. Decoding is
+a sequence that lags by one token; chunked prefill is one that lags by more than the budget leaves.
 
 Blocks of the cache are taken as positions are computed. When none is left, the last in order of those that run gives
 its blocks back and waits again at its own place, to be computed anew, though mostly found in the prefix cache. So the
 first in order is never held up, and as each sequence fits into the cache alone, all of them come to their end.
+
+A paused sequence has given its place and its blocks back in the same way, and waits for nothing until it is resumed.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import defaultdict
 from dataclasses import dataclass
 
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS, Blocks
+from jupyter_streaminfer.inference.fairness import Fairness, under_way
 from jupyter_streaminfer.inference.sequence import Sequence
 from jupyter_streaminfer.protocol import StreaminferError
 
@@ -41,7 +45,7 @@ class Chunk:
 
 
 class Scheduler:
-    """Sequences that wait and that run; a sequence holds blocks exactly while it runs.
+    """Sequences that wait, that run and that are paused; a sequence holds blocks exactly while it runs.
 
     Each sequence's tokens, the last of its ``max_tokens`` included, must fit into ``blocks`` alone: whoever submits it
     checks that.
@@ -54,29 +58,58 @@ class Scheduler:
         self.step_tokens = max(step_tokens, max_batch_size)
         self.max_queue = max_queue
         self.waiting: list[Sequence] = []
-        """By priority, then by arrival."""
+        """By priority, start tag and arrival."""
         self.running: list[Sequence] = []
         """In the same order."""
+        self.paused: dict[str, Sequence] = {}
         self.preemptions = 0
         """How often a running sequence had to give its blocks back."""
         self._arrivals = 0
-        self._ranks: dict[str, tuple[int, int]] = {}
+        self._ranks: dict[str, tuple[int, int, int]] = {}
         """What both lists are sorted by."""
+        self._fairness: defaultdict[int, Fairness] = defaultdict(Fairness)
+        """Of each first part of a rank: among sequences of one priority clients are served in turn."""
 
     def __len__(self) -> int:
+        """Sequences that there is something to do for: paused ones are not among them."""
         return len(self.waiting) + len(self.running)
 
-    def submit(self, sequence: Sequence) -> None:
-        """Queue a sequence; `StreaminferError` ``overloaded`` when ``max_queue`` wait that no free place will take."""
-        if len(self.waiting) >= self.max_queue + self.max_batch_size - len(self.running):
+    @property
+    def capacity(self) -> int:
+        """How many sequences there may be at once, but for paused ones."""
+        return self.max_queue + self.max_batch_size
+
+    def submit(self, *sequences: Sequence) -> None:
+        """Queue sequences, all or none; `StreaminferError` ``overloaded`` where that would exceed the capacity.
+
+        Paused sequences do not count: a reader that lags would take the others' room. So whoever lets generations be
+        paused bounds their number, as the engine does by its streams; when they are resumed, new ones have to wait.
+        """
+        if taken := [sequence.job for sequence in sequences if sequence.job in self._ranks]:
+            raise under_way(taken[0])
+        if len(self) + len(sequences) > self.capacity:
             raise StreaminferError(
                 "overloaded",
                 f"{len(self.waiting)} generations are waiting for a place already; try again later",
                 retryable=True,
             )
-        self._ranks[sequence.job] = (-sequence.priority, self._arrivals)
-        self._arrivals += 1
-        insort(self.waiting, sequence, key=self._rank)
+        for sequence in sequences:
+            fairness = self._fairness[-sequence.priority]
+            tag = fairness.enter(sequence.job, sequence.client, sequence.cost)
+            self._ranks[sequence.job] = (-sequence.priority, tag, self._arrivals)
+            self._arrivals += 1
+            insort(self.waiting, sequence, key=self._rank)
+
+    def pause(self, job: str) -> None:
+        """Give a sequence's place and blocks to others until it is resumed; unknown ids are ignored."""
+        if (sequence := self._pop(self.running, job) or self._pop(self.waiting, job)) is not None:
+            self._release(sequence)
+            self.paused[job] = sequence
+
+    def resume(self, job: str) -> None:
+        """Let a paused sequence wait for a place, in the turn that it had; all others are left as they are."""
+        if (sequence := self.paused.pop(job, None)) is not None:
+            insort(self.waiting, sequence, key=self._rank)
 
     def schedule(self, prefill_tokens: int | None = None) -> list[Chunk]:
         """The chunks of the next step, which has at most ``step_tokens`` tokens; empty when there is nothing to do.
@@ -114,7 +147,7 @@ class Scheduler:
             self.blocks.register(sequence.blocks, sequence.token_ids, full, sequence.computed // BLOCK_TOKENS)
 
     def remove(self, job: str, *, discard: bool = False) -> list[int]:
-        """Forget a sequence, waiting or running; unknown ids are ignored.
+        """Forget a sequence, whether it waits, runs or is paused; unknown ids are ignored.
 
         With ``discard`` nobody will find what it computed or read, as it may be broken. Returns the blocks that became
         free by that, for the model to clear; empty otherwise.
@@ -123,28 +156,48 @@ class Scheduler:
         if rank is None:
             return []
         freed: list[int] = []
-        index = bisect_left(self.running, rank, key=self._rank)
-        if index < len(self.running) and self.running[index].job == job:
-            sequence = self.running.pop(index)
+        if (sequence := self._pop(self.running, job)) is not None:
             if discard:
                 freed = self.blocks.discard(sequence.blocks)
             else:
                 self.blocks.give_back(sequence.blocks)
             sequence.blocks = []
-        else:
-            del self.waiting[bisect_left(self.waiting, rank, key=self._rank)]
+        elif self._pop(self.waiting, job) is None:
+            del self.paused[job]
         del self._ranks[job]
+        self._fairness[rank[0]].leave(job)
         return freed
 
     def check_idle(self) -> None:
         """Raise `RuntimeError` when a sequence or a trace of one is left."""
-        left = {"waiting": len(self.waiting), "running": len(self.running), "ranks": len(self._ranks)}
+        left = {
+            "waiting": len(self.waiting),
+            "running": len(self.running),
+            "paused": len(self.paused),
+            "ranks": len(self._ranks),
+            "tags": sum(map(len, self._fairness.values())),
+        }
         if any(left.values()):
             raise RuntimeError(f"not idle: {left}")
         self.blocks.check_idle()
 
-    def _rank(self, sequence: Sequence) -> tuple[int, int]:
+    def _rank(self, sequence: Sequence) -> tuple[int, int, int]:
         return self._ranks[sequence.job]
+
+    def _pop(self, sequences: list[Sequence], job: str) -> Sequence | None:
+        """Take a job's sequence out of ``sequences``; None where it is not among them."""
+        if (rank := self._ranks.get(job)) is None:
+            return None
+        index = bisect_left(sequences, rank, key=self._rank)
+        return sequences.pop(index) if index < len(sequences) and sequences[index].job == job else None
+
+    def _release(self, sequence: Sequence) -> None:
+        """Give a sequence's blocks back; what they hold can be found for as long as nobody needs the room."""
+        self.blocks.give_back(sequence.blocks)
+        sequence.blocks = []
+        if sequence.reads_from is not None:  # what was read is not to be read again
+            sequence.reads_from = max(sequence.reads_from, sequence.computed)
+        sequence.computed = 0
 
     def _grow(self, sequence: Sequence, count: int) -> int:
         """Take the blocks of a running sequence's next ``count`` tokens: how many of these have their place now.
@@ -156,11 +209,7 @@ class Scheduler:
         sequence.blocks += self.blocks.take(min(missing, self.blocks.available)) or ()
         while sequence.computed == len(sequence.blocks) * BLOCK_TOKENS:
             last = self.running.pop()
-            self.blocks.give_back(last.blocks)
-            last.blocks = []
-            if last.reads_from is not None:  # what was read is not to be read again
-                last.reads_from = max(last.reads_from, last.computed)
-            last.computed = 0
+            self._release(last)
             insort(self.waiting, last, key=self._rank)
             self.preemptions += 1
             if last is sequence:
@@ -187,7 +236,7 @@ class Scheduler:
                 return
             sequence.computed = len(found) * BLOCK_TOKENS
             if not sequence.started:
-                sequence.cached_tokens = sequence.computed
+                sequence.cached_tokens = min(sequence.computed, sequence.prompt_tokens)
                 self.blocks.tokens_asked += len(sequence.token_ids)
                 self.blocks.tokens_found += sequence.computed
             count = min(sequence.pending, budget)
@@ -196,6 +245,7 @@ class Scheduler:
             budget -= count
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=self._rank)
+            self._fairness[-sequence.priority].begin(sequence.job)
             chunks.append(Chunk(sequence, count))
 
     def _is_computed_by_another(self, sequence: Sequence, start: int) -> bool:

@@ -34,6 +34,8 @@ class Sequence:
     max_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     priority: int = 0
+    client: str = ""
+    """Whose it is: those of several clients are served in turn."""
     reads_from: int | None = None
     """The hidden states of this position and all after it are a result; None: only the last's, for the next token."""
     prompt_tokens: int = field(init=False)
@@ -52,6 +54,13 @@ class Sequence:
     def pending(self) -> int:
         """Tokens that are known but not computed yet."""
         return len(self.token_ids) - self.computed
+
+    @property
+    def cost(self) -> int:
+        """Tokens that it may take, 1 at least; of one that goes on after a part of its answer, those that are left."""
+        if self.generated:
+            return self.max_tokens - self.generated
+        return self.prompt_tokens + self.max_tokens
 
     @property
     def generated(self) -> int:

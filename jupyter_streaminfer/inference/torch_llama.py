@@ -9,10 +9,13 @@ import torch
 from torch.nn.functional import embedding, linear, rms_norm, silu
 
 from jupyter_streaminfer.inference.architecture import Architecture
-from jupyter_streaminfer.inference.attention import Attention, Step
+from jupyter_streaminfer.inference.attention import Attention, Step, StepTensors
 from jupyter_streaminfer.inference.batch import Batch
+from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS
 from jupyter_streaminfer.inference.checkpoint import Checkpoint
+from jupyter_streaminfer.inference.decode_graphs import DecodeGraphs
 from jupyter_streaminfer.inference.kv_storage import KVStorage
+from jupyter_streaminfer.inference.paged_attention import PagedAttention, paged_attention
 from jupyter_streaminfer.inference.weights import LayerWeights, Weights
 
 
@@ -34,14 +37,25 @@ class Layer:
 class TorchLlama:
     """A `CausalModel`: Llama, Mistral, Qwen2 or Qwen3, weights and cache in one dtype."""
 
-    def __init__(self, folder: Path, size: Architecture, *, dtype: str, device: torch.device, reason: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        size: Architecture,
+        *,
+        dtype: str,
+        device: torch.device,
+        reason: str,
+        paged: PagedAttention | None = None,
+        graphs: bool | None = None,
+    ) -> None:
         """Read ``folder`` in ``dtype``, float32 or bfloat16; ``reason``: why this forward was chosen.
 
+        ``paged``: what attends with single tokens, if not what suits the device; ``graphs``: whether steps of single
+        tokens are computed over buffers that stay, None: where kernels attend.
         Raises `StreaminferError` naming the file or tensor that cannot be used.
         """
         self.size = size
         self.architecture = size.name
-        self.runner = f"torch ({reason})"
         self.dtype = dtype
         self.device = device
         self.vocabulary = size.vocabulary
@@ -49,6 +63,14 @@ class TorchLlama:
         self.parameters = size.parameters
         self.context_length = size.context_length
         kept = getattr(torch, dtype)
+        self.paged = paged or paged_attention(device)
+        if not PagedAttention.suits(size.heads, size.kv_heads, size.head_dim, kept):
+            self.paged = None
+        self._has_graphs = self.paged is not None if graphs is None else graphs
+        self.graphs: DecodeGraphs | None = None
+        """From `allocate` on, where there are any."""
+        ways = ["paged attention"] * (self.paged is not None) + ["decode graphs"] * self._has_graphs
+        self.runner = f"torch ({', '.join([reason, *ways])})"
         with Checkpoint(folder) as checkpoint:
             weights = Weights(checkpoint, size, kept)
             self.embedding = _kept(weights.embedding(), device)
@@ -66,17 +88,26 @@ class TorchLlama:
 
     def allocate(self, blocks: int) -> None:
         """See `CausalModel`."""
-        self.storage.allocate(blocks)
+        self.storage.allocate(blocks + self._has_graphs)
+        if self._has_graphs:
+            columns = min(blocks, -(-self.context_length // BLOCK_TOKENS))
+            self.graphs = DecodeGraphs(device=self.device, paged=self.paged, columns=columns, scratch=blocks)
 
     def clear(self, blocks: list[int]) -> None:
-        """See `CausalModel`."""
-        self.storage.clear(blocks)
+        """See `CausalModel`: nothing to do where the kernels attend, they never read past a sequence's length."""
+        if self.paged is None:
+            self.storage.clear(blocks)
 
     @torch.inference_mode()
     def hidden(self, batch: Batch) -> torch.Tensor:
         """See `CausalModel`."""
+        if self.graphs is not None and (hidden := self.graphs.hidden(batch, self._forward)) is not None:
+            return hidden
+        return self._forward(Step(batch, self.device, self.paged))
+
+    def _forward(self, step: StepTensors) -> torch.Tensor:
+        """The normed last hidden states of ``step.outputs``, ``[R, hidden]`` float32."""
         size = self.size
-        step = Step(batch, self.device)
         cosine, sine = self._rotations(step.positions)
         hidden = embedding(step.token_ids, self.embedding)
         for layer, keys_values in zip(self.layers, self.storage.layers, strict=True):
@@ -94,7 +125,8 @@ class TorchLlama:
             normed = rms_norm(hidden, (size.hidden,), layer.mlp_norm, size.epsilon)
             gate, up = (normed @ layer.gate_up).chunk(2, -1)
             hidden = torch.addmm(hidden, silu(gate).mul_(up), layer.down)
-        return rms_norm(hidden[step.outputs], (size.hidden,), self.norm, size.epsilon).float()
+        wanted = hidden if step.outputs is None else hidden[step.outputs]
+        return rms_norm(wanted, (size.hidden,), self.norm, size.epsilon).float()
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -65,6 +65,8 @@ class Worker(Protocol):
     """One model version, computing in one place."""
 
     placement: str
+    pid: int | None
+    """The process that it computes in, where that is one of its own."""
 
     def stats(self) -> ModelStats | None:
         """What the model is doing, as far as is known here."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import queue
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from jupyter_streaminfer.inference.faults import device_lost
 from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, ModelStats, StreaminferError
-from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents
+from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents, WorkerLostError
+from jupyter_streaminfer.workers.commands import CancelJob, PauseJob, ResumeJob, Stop
+from jupyter_streaminfer.workers.loading import load
+from jupyter_streaminfer.workers.loop import StepLoop
 
 if TYPE_CHECKING:
     from jupyter_streaminfer.inference.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 NICENESS = 10
 """How much lower than the event loop's the computing threads' priority is, so that the server still feels idle."""
@@ -26,14 +32,14 @@ class ThreadWorker:
     """One model version on a thread of its own. torch is imported, and the model lives, on that thread only."""
 
     placement = "thread"
+    pid: int | None = None
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
         self._runtime: Runtime | None = None
-        self._jobs: queue.SimpleQueue[Job | str | None] = queue.SimpleQueue()
-        """What the loop asks for: a job, the id of one to cancel, or None to stop."""
-        self._events: list[JobEvent] = []
-        """What the loop was not told yet."""
+        self._steps = StepLoop(self._tell, late=True)
+        self._ended: asyncio.Event | None = None
+        """Set when the thread has come to its end; none before `start`."""
 
     async def start(self, on_events: OnEvents, on_death: OnDeath) -> ModelInfo:
         """See `Worker.start`."""
@@ -42,10 +48,14 @@ class ThreadWorker:
         self._on_events = on_events
         self._on_death = on_death
         self._ready: asyncio.Future[ModelInfo] = loop.create_future()
-        self._ended = asyncio.Event()
+        self._ended = ended = asyncio.Event()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
-        threading.Thread(target=self._run, name=f"streaminfer-{self._spec.name}", daemon=True).start()
-        return await self._ready
+        threading.Thread(target=self._run, args=(ended,), name=f"streaminfer-{self._spec.name}", daemon=True).start()
+        try:
+            return await self._ready
+        except BaseException:
+            self._steps.put(Stop())
+            raise
 
     def stats(self) -> ModelStats | None:
         """See `Worker.stats`."""
@@ -54,118 +64,84 @@ class ThreadWorker:
 
     def submit(self, job: Job) -> None:
         """See `Worker.submit`."""
-        self._jobs.put(job)
+        self._steps.put(job)
 
     def cancel(self, job: str) -> None:
         """See `Worker.cancel`."""
-        self._jobs.put(job)
+        self._steps.put(CancelJob(job))
+
+    def pause(self, job: str) -> None:
+        """See `Worker.pause`."""
+        self._steps.put(PauseJob(job))
+
+    def resume(self, job: str) -> None:
+        """See `Worker.resume`."""
+        self._steps.put(ResumeJob(job))
 
     async def stop(self) -> None:
         """See `Worker.stop`."""
-        self._jobs.put(None)
-        await self._ended.wait()
+        if self._ended is not None:
+            self._steps.put(Stop())
+            await self._ended.wait()
 
     # On the worker's thread.
 
-    def _run(self) -> None:
+    def _run(self, ended: asyncio.Event) -> None:
         _lower_priority()
         try:
             self._compute()
         finally:
             self._runtime = None
-            self._post(self._ended.set)
+            self._post(ended.set)
 
     def _compute(self) -> None:
-        bounds = self._spec.bounds
         try:
-            from jupyter_streaminfer.inference.load import load_runtime
-
-            runtime = load_runtime(
-                self._spec.path,
-                dtype=self._spec.dtype,
-                max_batch_size=bounds.max_batch_size,
-                max_wait_ms=bounds.max_wait_ms,
-                max_queue=bounds.max_queue,
-                step_tokens=bounds.step_tokens,
-                cache_bytes=bounds.cache_bytes,
-                threads=bounds.threads or _spare_cores(),
-            )
-            runtime.warm_up()
-            self._runtime = runtime
-        except Exception as error:
-            reason = error
-            self._post(lambda: self._settle(reason))
+            runtime = load(self._spec)
+        except StreaminferError as error:
+            refusal = error.with_traceback(None)  # which would keep what was loaded
+            refusal.__cause__ = refusal.__context__ = None
+            self._post(lambda: self._settle(refusal))
             return
+        self._runtime = runtime
         info = runtime.info
         self._post(lambda: self._settle(info))
-        # A step's events are posted when the next one lets go of the interpreter: posted earlier they would wake
-        # the event loop only to wait for it.
-        runtime.before_compute = self._tell
         try:
-            while True:
-                for command in self._commands(runtime.due_in()):
-                    if command is None:
-                        return
-                    if isinstance(command, str):
-                        runtime.cancel(command)
-                    elif event := runtime.submit(command):
-                        self._events.append(event)
-                if runtime.due_in() == 0:
-                    brought = runtime.step()
-                    self._events += brought  # to the list that is there now: the step has posted the one before
-                if runtime.due_in() != 0:
-                    self._tell()
+            self._steps.run(runtime)
         except Exception as error:
-            reason = error
-            self._tell()
+            log.exception("The worker thread of model %s stops", self._spec.name)
+            reason = _loss(error)
             self._post(lambda: self._on_death(reason))
 
-    def _commands(self, due_in: float | None) -> list[Job | str | None]:
-        """All that was asked since; waits for something to do when there is nothing to compute."""
-        commands: list[Job | str | None] = []
-        try:
-            if due_in is None or due_in > 0:
-                commands.append(self._jobs.get(timeout=due_in))
-            while True:
-                commands.append(self._jobs.get_nowait())
-        except queue.Empty:
-            return commands
-
-    def _tell(self) -> None:
-        if events := self._events:
-            self._events = []
-            self._post(lambda: self._on_events(events))
+    def _tell(self, events: list[JobEvent]) -> None:
+        self._post(lambda: self._on_events(events))
 
     def _post(self, callback: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(callback)
         except RuntimeError:
             # The loop was closed without `stop`: nobody is left to be told.
-            self._jobs.put(None)
+            self._steps.put(Stop())
 
     # Back on the loop.
 
-    def _settle(self, outcome: ModelInfo | Exception) -> None:
+    def _settle(self, outcome: ModelInfo | StreaminferError) -> None:
         if self._ready.cancelled():
             return
         if isinstance(outcome, ModelInfo):
             self._ready.set_result(outcome)
-        elif isinstance(outcome, StreaminferError):
-            self._ready.set_exception(outcome)
         else:
-            self._ready.set_exception(
-                StreaminferError("internal", f"Loading {self._spec.path} failed: {type(outcome).__name__}: {outcome}")
-            )
+            self._ready.set_exception(outcome)
 
 
-def _spare_cores() -> int:
-    """All cores but the one that the event loop and its clients need.
-
-    Computing threads that wait for one another at every operation, and for a core besides, are many times
-    slower than fewer of them.
-    """
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, cores - 1)
+def _loss(error: Exception) -> WorkerLostError:
+    what = f"its thread stopped: {type(error).__name__}: {error}."
+    if not device_lost(error):
+        return WorkerLostError(what)
+    return WorkerLostError(
+        f"{what} After a CUDA error this process can use its GPU no more: restart the server, and load the model with "
+        'placement "process", where another process takes over.',
+        restartable=False,
+    )
 
 
 def _lower_priority() -> None:

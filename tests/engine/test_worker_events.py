@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_streaminfer.engine import Engine, registry
+from jupyter_streaminfer.engine import Engine, model
 from jupyter_streaminfer.protocol import (
     Admitted,
     Completed,
@@ -30,6 +30,7 @@ class ScriptedWorker:
     """Answers every job with the same events, a step at a time."""
 
     placement = "script"
+    pid = None
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
@@ -62,7 +63,7 @@ class ScriptedWorker:
 
 async def test_chunks_keep_their_log_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setattr(registry, "ThreadWorker", ScriptedWorker)
+    monkeypatch.setattr(model, "create", ScriptedWorker)
     engine = Engine()
     await engine.load("script", str(tmp_path))
     stream = await engine.generate(Generate("g", "script", prompt="x", logprobs=1, chunk_tokens=2))

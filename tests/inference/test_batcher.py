@@ -82,12 +82,74 @@ def test_queue_is_bounded(clock: Clock) -> None:
     batcher.submit("c", [1])
 
 
+def test_a_job_is_queued_once(clock: Clock) -> None:
+    batcher: Batcher[int, int] = Batcher(3, 0.0, 10, clock)
+    batcher.submit("a", [1, 2])
+    with pytest.raises(StreaminferError, match="'a' is under way already") as caught:
+        batcher.submit("a", [3])
+    assert caught.value.code == "invalid_request"
+    assert batcher.take() == [Part("a", 0, [1, 2])]
+    assert batcher.complete("a", [1, 2]) == [1, 2]
+    assert batcher.due_in() is None
+    batcher.submit("a", [3])
+    assert batcher.take() == [Part("a", 0, [3])]
+
+
+def test_one_row_waits_for_a_part_of_a_large_job_not_for_all_of_it(clock: Clock) -> None:
+    batcher: Batcher[int, int] = Batcher(4, 0.0, 100, clock)
+    batcher.submit("large", range(100), "a")
+    for index in range(20):
+        batcher.submit(f"more {index}", [index], "a")
+    assert batcher.take() == [Part("large", 0, range(4))]
+    batcher.submit("small", [7], "b")
+    assert batcher.take() == [Part("small", 0, [7]), Part("large", 4, range(4, 7))]
+    batcher.submit("second", [8], "b")
+    batcher.submit("third", [9], "b")
+    assert [part.job for part in batcher.take()] == ["second", "third", "large"]
+
+
+@given(
+    size=st.integers(1, 6),
+    rows=st.lists(st.lists(st.integers(1, 20), min_size=30, max_size=30), min_size=2, max_size=3),
+    late=st.integers(0, 5),
+)
+def test_clients_that_always_want_something_get_the_same(size: int, rows: list[list[int]], late: int) -> None:
+    """But for a batch of each, however large their jobs are; one comes some batches later."""
+    batcher: Batcher[int, int] = Batcher(size, 0.0, 1000, Clock())
+    got = [0] * len(rows)
+
+    def submit(client: int) -> None:
+        for index, count in enumerate(rows[client]):
+            batcher.submit(f"{client} {index}", range(count), f"{client}")
+
+    def take() -> None:
+        for part in batcher.take():
+            got[int(part.job.split()[0])] += len(part.rows)
+            batcher.complete(part.job, part.rows)
+
+    for client in range(1, len(rows)):
+        submit(client)
+    for _ in range(late):
+        take()
+    submit(0)
+    got = [0] * len(rows)
+    while all(count < sum(all_of) - late * size for count, all_of in zip(got, rows, strict=True)):
+        take()
+        assert max(got) - min(got) <= 2 * size
+    while batcher.due_in() is not None:
+        take()
+    assert len(batcher) == 0
+
+
 @given(
     size=st.integers(1, 6),
     jobs=st.lists(st.tuples(st.integers(1, 14), st.integers(0, 3)), max_size=12),
+    clients=st.lists(st.sampled_from("ab"), min_size=12, max_size=12),
     cancelled=st.dictionaries(st.integers(0, 11), st.integers(0, 15)),
 )
-def test_every_row_is_computed_once_in_order(size: int, jobs: list[tuple[int, int]], cancelled: dict[int, int]) -> None:
+def test_every_row_is_computed_once_in_order(
+    size: int, jobs: list[tuple[int, int]], clients: list[str], cancelled: dict[int, int]
+) -> None:
     clock = Clock()
     batcher: Batcher[tuple[str, int], tuple[str, int]] = Batcher(size, 2.0, 100, clock)
     arrivals = [(str(index), rows, gap) for index, (rows, gap) in enumerate(jobs)]
@@ -102,7 +164,7 @@ def test_every_row_is_computed_once_in_order(size: int, jobs: list[tuple[int, in
         while arrivals and arrivals[0][2] <= step:
             job, rows, _ = arrivals.pop(0)
             if job not in gone:
-                batcher.submit(job, [(job, row) for row in range(rows)])
+                batcher.submit(job, [(job, row) for row in range(rows)], clients[int(job)])
         due = batcher.due_in()
         if due is None:
             if not arrivals:
@@ -119,6 +181,9 @@ def test_every_row_is_computed_once_in_order(size: int, jobs: list[tuple[int, in
             if outputs is not None:
                 done[part.job] = outputs
     assert len(seen) == len(set(seen))
+    for client in "ab":
+        own = [row for row in seen if clients[int(row[0])] == client]
+        assert own == sorted(own, key=lambda row: (int(row[0]), row[1])), "a client's own are served as they come"
     assert {*done, *gone} == {str(index) for index in range(len(jobs))}
     assert not {*done} & gone
     for job, outputs in done.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec import structs
 
 from jupyter_streaminfer.inference.answer import Answer
 from jupyter_streaminfer.inference.batch import Batch
@@ -74,7 +75,9 @@ class Crowd:
             fields |= option
         if draw.random() < 0.05:
             fields |= draw.choice(BAD)
-        return generate_job(name, fields.pop("token_ids"), seed=draw.getrandbits(63), **fields)
+        job = generate_job(name, fields.pop("token_ids"), seed=draw.getrandbits(63), **fields)
+        told = self._tokens(draw.choice([0, 0, 0, 1, 4]))
+        return structs.replace(job, delivered=told, client=f"{draw.randrange(10)}")
 
     def _prompt(self) -> list[int]:
         head = self.draw.choice(self.heads)[: self.draw.choice([0, 0, 16, 48])]
@@ -92,8 +95,13 @@ def live(runtime: Generator) -> tuple[int, int, int]:
     return ours, len(objects), sum(one.nbytes for one in objects if type(one) is torch.Tensor)
 
 
+def resume_all(runtime: Generator) -> None:
+    for name in list(runtime.scheduler.paused):
+        runtime.resume(name)
+
+
 def endure(runtime: Generator, crowd: Crowd, names: range) -> Counter[str]:
-    """Submit them all, several a step, cancel some: how many ended how."""
+    """Submit them all, several a step, pause, resume and cancel some: how many ended how."""
     outcomes: dict[str, Outcome] = {}
     recent: deque[str] = deque(maxlen=30)
     ends: Counter[str] = Counter()
@@ -111,8 +119,13 @@ def endure(runtime: Generator, crowd: Crowd, names: range) -> Counter[str]:
             if not outcomes[chosen].ends:
                 outcomes[chosen].ends = 1  # so that any further event is one too many
                 ends["cancelled"] += 1
+        if crowd.draw.random() < 0.1 and recent:
+            runtime.pause(crowd.draw.choice(recent))
+        if crowd.draw.random() < 0.1:
+            resume_all(runtime)
         if crowd.draw.random() < 0.4:
             collect(runtime.step(), outcomes)
+    resume_all(runtime)
     drain(runtime, outcomes)
     assert [name for name, outcome in outcomes.items() if outcome.ends != 1] == []
     for outcome in outcomes.values():

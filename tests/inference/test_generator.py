@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
@@ -98,6 +99,32 @@ def test_queue_is_bounded(runtime: Generator) -> None:
     assert set(drain(runtime)) == {str(index) for index in range(12)}
     assert isinstance(runtime.submit(jobs[12]), Admitted)
     drain(runtime)
+
+
+def test_a_job_is_known_once(runtime: Generator) -> None:
+    job = generate_job("a", PROMPT, max_tokens=6, temperature=0, stop=["a"], presence_penalty=1.0, ignore_eos=True)
+    expected = alone(runtime, job)
+    runtime.submit(job)
+    runtime.step()
+    for other in (job, generate_job("a", [7]), GenerateJob("a", job.request, 0, [5] * 6)):
+        error = rejected(runtime, other)
+        assert (error.code, error.retryable) == ("invalid_request", False)
+        assert "'a' is under way already" in error.message
+    runtime.cancel("a")
+    assert alone(runtime, job) == expected
+
+
+def test_many_of_one_client_do_not_delay_one_of_another(runtime: Generator) -> None:
+    fields = {"max_tokens": 5, "ignore_eos": True}
+    outcomes: dict[str, Outcome] = {}
+    for index in range(11):
+        runtime.submit(structs.replace(generate_job(f"a{index}", PROMPT, **fields), client="a"))
+    while runtime.stats().running < 4:
+        collect(runtime.step(), outcomes)
+    runtime.submit(structs.replace(generate_job("b", PROMPT, **fields), client="b"))
+    drain(runtime, outcomes)
+    ends = [job for job, outcome in outcomes.items() if outcome.starts]
+    assert (len(ends), ends[4]) == (12, "b")
 
 
 def test_a_prompt_in_chunks_starts_once_and_decodes_go_on(runtime: Generator) -> None:

@@ -63,6 +63,15 @@ BAD_GENERATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"token_ids": [5], "logit_bias": {-1: 1.0}}, "logit_bias", "-1 is not one of"),
     ({"token_ids": [5], "stop_token_ids": [4, 320]}, "stop_token_ids", "320 is not one of"),
 ]
+BAD_CONTINUATIONS: list[tuple[list[int], dict[str, Any], str]] = [
+    ([5, 320], {}, "token id 320 is not one of the vocabulary's 320"),
+    ([5, -1], {}, "token id -1 is not one of"),
+    ([2**70], {}, "is not one of"),
+    ([5] * 9, {"max_tokens": 8}, "9 tokens were told already, which is more than max_tokens = 8"),
+    ([5] * 128, {}, "more than max_tokens = 127"),
+    ([5, 7], {"stop_token_ids": [7]}, "token id 7 ends an answer"),
+    ([5, 2], {}, "token id 2 ends an answer"),
+]
 
 
 def refusal(intake: Intake, fields: dict[str, Any]) -> StreaminferError:
@@ -77,6 +86,23 @@ def test_a_generation(intake: Intake, fields: dict[str, Any], field: str, said: 
     assert (error.code, error.field, error.info.retryable) == ("invalid_request", field, False)
     with pytest.raises(StreaminferError, match=said):
         raise error
+
+
+@pytest.mark.parametrize(("delivered", "fields", "said"), BAD_CONTINUATIONS)
+def test_what_was_told_already(runtime: Generator, delivered: list[int], fields: dict[str, Any], said: str) -> None:
+    error = rejected(runtime, GenerateJob("a", Generate("a", "m", token_ids=[5], **fields), 0, delivered))
+    assert (error.code, error.field, error.retryable) == ("invalid_request", "delivered", False)
+    assert said in error.message
+    runtime.check_idle()
+
+
+def test_what_goes_on_has_the_prompt_and_limits_that_it_had(intake: Intake) -> None:
+    delivered = [7, 8]
+    job = GenerateJob("a", Generate("a", "m", token_ids=[5] * 100, min_tokens=4), 3, delivered, "someone")
+    sequence = intake.sequence(job)
+    assert (sequence.token_ids, delivered) == ([5] * 100 + [7, 8], [7, 8])
+    assert (sequence.prompt_tokens, sequence.generated, sequence.max_tokens, sequence.cost) == (100, 2, 28, 26)
+    assert (sequence.sampling.min_tokens, sequence.client) == (4, "someone")
 
 
 def test_the_longest_that_fits(intake: Intake) -> None:

@@ -124,6 +124,20 @@ def test_refuses_generation_and_a_full_queue() -> None:
     assert runtime.due_in() is None
 
 
+def test_jobs_of_a_client_wait_for_their_turn() -> None:
+    runtime = load(max_batch_size=2)
+    for job, client in (("a0", "a"), ("a1", "a"), ("b", "b")):
+        assert runtime.submit(PredictJob(job, [[0.0] * 64] * 2, client)) is None
+    for job in ("a0", "b"):
+        error = rejected(runtime, PredictJob(job, [[0.0] * 64]))
+        assert (error.code, error.retryable) == ("invalid_request", False)
+    for job in ("a0", "b"):
+        runtime.pause(job)
+        runtime.resume(job)
+    assert list(finish(runtime)) == ["a0", "b", "a1"]
+    assert len(runtime.batcher) == 0
+
+
 def test_a_row_that_overflows_fails_its_own_job_alone(tmp_path: Path) -> None:
     config = {"architectures": ["MlpClassifier"], "input_shape": [2], "hidden_sizes": [2], "labels": ["no", "yes"]}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -182,6 +182,34 @@ def test_cancelled_in_the_middle(either_folder: Path, steps: int) -> None:
 
 def test_more_texts_than_may_wait_leave_nothing_behind(llama_folder: Path) -> None:
     runtime = load_generator(llama_folder, max_batch_size=2, max_queue=3)
-    assert rejected(runtime, embed_job("e", [[5]] * 6)).code == "overloaded"
+    runtime.submit(generate_job("g", [5], max_tokens=3))
+    error = rejected(runtime, embed_job("e", [[5]] * 5))
+    assert (error.code, error.retryable) == ("overloaded", True)
+    drain(runtime)
     runtime.check_idle()
     assert len(vectors(alone(runtime, embed_job("e", [[5]] * 5)))) == 5
+
+
+def test_more_texts_than_ever_fit_are_refused_for_good(llama_folder: Path) -> None:
+    runtime = load_generator(llama_folder, max_batch_size=2, max_queue=3)
+    for job, field in ((embed_job("e", [[5]] * 6), "inputs"), (score_job("s", [5], [[6]] * 6), "continuations")):
+        error = rejected(runtime, job)
+        assert (error.code, error.field, error.retryable) == ("too_large", field, False)
+        assert "parts of 5 at most" in error.message
+    runtime.check_idle()
+
+
+def test_a_reading_is_known_once(llama_folder: Path) -> None:
+    """And disturbed neither by a second one nor by who names one of its texts."""
+    runtime = load_generator(llama_folder, max_batch_size=2)
+    expected = alone(runtime, embed_job("e", TEXTS[:4])).answer
+    runtime.submit(embed_job("e", TEXTS[:4]))
+    for job in (embed_job("e", [[5]]), score_job("e", [5], [[6]]), generate_job("e", [5]), generate_job("e#1", [5])):
+        error = rejected(runtime, job)
+        assert (error.code, error.retryable) == ("invalid_request", False)
+        assert "is under way already" in error.message
+    for name in ("e", "e#1"):
+        runtime.pause(name)
+    runtime.cancel("e#1")
+    assert drain(runtime)["e"].answer == expected
+    runtime.check_idle()

@@ -110,6 +110,129 @@ def test_waiting_is_bounded_and_refusal_is_retryable() -> None:
     assert (jobs(scheduler.running), jobs(scheduler.waiting)) == (["a", "b"], ["d"])
 
 
+def of_client(client: str, job: str, prompt: int = 1, max_tokens: int = 50, priority: int = 0) -> Sequence:
+    """A sequence with the client's own prompt."""
+    return Sequence(job, [ord(client)] * prompt, max_tokens, priority=priority, client=client)
+
+
+def test_a_thousand_of_one_client_do_not_delay_one_of_another() -> None:
+    scheduler = build(places=2, max_queue=2000)
+    for index in range(1000):
+        scheduler.submit(of_client("a", f"a{index}"))
+    step(scheduler)
+    scheduler.submit(of_client("b", "b0", 5))
+    assert jobs(scheduler.waiting)[:2] == ["b0", "a2"]
+    scheduler.remove("a0")
+    assert step(scheduler) == [("a1", 1), ("b0", 5)]
+    scheduler.submit(of_client("b", "b1", 5))
+    assert jobs(scheduler.waiting)[:2] == ["a2", "b1"], "then by turns"
+
+
+def test_clients_are_served_by_what_they_cost() -> None:
+    """Ten short ones for one that takes ten times as many tokens."""
+    scheduler = build(places=1)
+    for index in range(30):
+        scheduler.submit(of_client("a", f"a{index}", 4, 6))
+        scheduler.submit(of_client("b", f"b{index}", 40, 60))
+    order = []
+    for _ in range(33):
+        step(scheduler)
+        order.append(scheduler.running[0].job)
+        scheduler.remove(order[-1])
+    assert [job for job in order if job[0] == "b"] == ["b0", "b1", "b2"]
+    assert [job for job in order if job[0] == "a"] == [f"a{index}" for index in range(30)]
+    assert [order.index(f"b{index}") for index in range(3)] == [1, 11, 22]
+
+
+def test_turns_are_taken_within_a_priority() -> None:
+    """What urgent work costs is not charged to who comes later to those that wait for none of it."""
+    scheduler = build(places=1)
+    for index in range(5):
+        scheduler.submit(of_client("a", f"urgent{index}", 50, priority=1))
+        scheduler.submit(of_client("a", f"a{index}"))
+    for index in range(5):
+        step(scheduler)
+        assert jobs(scheduler.running) == [f"urgent{index}"]
+        scheduler.remove(f"urgent{index}")
+    scheduler.submit(of_client("b", "b0"))
+    assert jobs(scheduler.waiting)[:3] == ["a0", "b0", "a1"]
+
+
+def test_what_goes_on_costs_what_is_left() -> None:
+    scheduler = build(places=1)
+    going_on = of_client("a", "a0", 100, 100)
+    going_on.token_ids += [7] * 90
+    scheduler.submit(going_on)
+    for job in ("a1", "b0", "b1"):
+        scheduler.submit(of_client(job[0], job, 5, 10))
+    assert [jobs(scheduler.waiting), going_on.cost] == [["a0", "b0", "a1", "b1"], 10]
+    assert step(scheduler) == [("a0", 190)]
+
+
+def test_all_of_several_are_queued_or_none() -> None:
+    scheduler = build(places=2, max_queue=2)
+    scheduler.submit(sequence("a"))
+    assert scheduler.capacity == 4
+    for refused, code in ((["b", "c", "d", "e"], "overloaded"), (["b", "a"], "invalid_request")):
+        with pytest.raises(StreaminferError) as caught:
+            scheduler.submit(*map(sequence, refused))
+        assert caught.value.code == code
+    assert jobs(scheduler.waiting) == ["a"]
+    scheduler.submit(*map(sequence, "bcd"))
+    assert jobs(scheduler.waiting) == ["a", "b", "c", "d"]
+
+
+def test_a_paused_one_gives_its_place_away_and_gets_it_back_in_its_turn() -> None:
+    scheduler = build(places=2)
+    for job in "abc":
+        scheduler.submit(sequence(job, 40))
+    step(scheduler)
+    held = scheduler.blocks.used
+    scheduler.pause("a")
+    assert scheduler.blocks.used < held
+    assert step(scheduler) == [("b", 1), ("c", 40)]
+    assert (list(scheduler.paused), len(scheduler)) == (["a"], 2)
+    scheduler.submit(sequence("d"))
+    scheduler.resume("a")
+    assert jobs(scheduler.waiting) == ["a", "d"], "before who came later"
+    assert step(scheduler) == [("b", 1), ("c", 1)], "it interrupts nobody"
+    scheduler.remove("b")
+    assert step(scheduler) == [("c", 1), ("a", 9)], "what it had computed is still in the cache"
+
+
+def test_a_paused_one_may_wait_be_paused_again_and_leave() -> None:
+    scheduler = build(places=1)
+    for job in "ab":
+        scheduler.submit(sequence(job))
+    for job in ("b", "b", "unknown", "a"):
+        scheduler.pause(job)
+    assert (scheduler.schedule(), len(scheduler), len(scheduler.paused)) == ([], 0, 2)
+    for job in ("b", "b", "unknown"):
+        scheduler.resume(job)
+    assert step(scheduler) == [("b", 1)]
+    with pytest.raises(RuntimeError, match="'paused': 1"):
+        scheduler.check_idle()
+    for job in "ab":
+        assert scheduler.remove(job) == []
+    scheduler.resume("a")
+    scheduler.check_idle()
+
+
+def test_paused_ones_take_no_room_in_the_queue_and_come_back_into_a_full_one() -> None:
+    scheduler = build(places=1, max_queue=1)
+    for job in "ab":
+        scheduler.submit(sequence(job))
+    scheduler.pause("a")
+    scheduler.submit(sequence("c"))
+    scheduler.resume("a")
+    assert jobs(scheduler.waiting) == ["a", "b", "c"]
+    scheduler.remove("b")
+    with pytest.raises(StreaminferError, match="try again later"):
+        scheduler.submit(sequence("d"))
+    scheduler.remove("c")
+    scheduler.submit(sequence("d"))
+
+
 def test_the_higher_priority_goes_first_and_interrupts_nobody() -> None:
     scheduler = build(places=2)
     for job, priority in (("a", 0), ("b", 0), ("c", 1), ("d", 2), ("e", 1)):

@@ -1,4 +1,4 @@
-"""The scheduler's rule, whatever comes: budgets kept, everyone served in order, blocks neither lost nor mixed up."""
+"""The scheduler's rule, whatever comes: budgets kept, everyone served in turn, blocks neither lost nor mixed up."""
 
 from __future__ import annotations
 
@@ -53,9 +53,31 @@ class Simulation:
         self.memory = {at: content for at, content in self.memory.items() if at[0] not in freed}
         del self.live[job]
 
+    def pause(self, job: str) -> None:
+        """Whether it waits, runs or is paused already: others get what it had, and what it computed is still found."""
+        scheduler, sequence = self.scheduler, self.live[job]
+        found = scheduler.blocks.find([*sequence.token_ids, 0])
+        scheduler.pause(job)
+        assert (sequence.blocks, sequence.computed) == ([], 0)
+        assert sequence not in scheduler.running
+        assert sequence not in scheduler.waiting
+        assert scheduler.blocks.find([*sequence.token_ids, 0]) == found
+
+    def resume(self, job: str) -> None:
+        """Whether it is paused or not: those that run go on."""
+        running = list(self.scheduler.running)
+        self.scheduler.resume(job)
+        assert self.scheduler.running == running
+        assert self.live[job] in [*running, *self.scheduler.waiting]
+
+    @property
+    def active(self) -> list[str]:
+        """Those that are not paused."""
+        return [job for job in self.live if job not in self.scheduler.paused]
+
     def step(self, prefill_tokens: int | None, leaving: list[str]) -> None:
         """One step; ``leaving`` go while it is computed."""
-        waited = set(jobs(self.scheduler.waiting))
+        waited = list(self.scheduler.waiting)
         preemptions = self.scheduler.preemptions
         chunks = self.scheduler.schedule(prefill_tokens)
         self.check_plan(chunks, prefill_tokens)
@@ -64,6 +86,8 @@ class Simulation:
         completing = [chunk.sequence for chunk in chunks if chunk.completes]
         for job in leaving:
             self.remove(job)
+        assert set(self.scheduler.paused) <= set(self.live)
+        assert len(self.scheduler) == len(self.active)
         for chunk in chunks:
             self.scheduler.advance(chunk)
             chunk.sequence.started = True
@@ -84,7 +108,7 @@ class Simulation:
         assert all(0 < chunk.count <= chunk.sequence.pending for chunk in chunks)
         assert sorted(plan_jobs := [chunk.sequence.job for chunk in chunks]) == sorted(jobs(scheduler.running))
         assert len(set(plan_jobs)) == len(plan_jobs) <= scheduler.max_batch_size
-        assert sorted([*plan_jobs, *jobs(scheduler.waiting)]) == sorted(self.live)
+        assert sorted([*plan_jobs, *jobs(scheduler.waiting)]) == sorted(self.active)
         for chunk in chunks:
             assert len(chunk.sequence.blocks) == blocks_of(chunk.sequence.computed + chunk.count)
         for waiting in scheduler.waiting:
@@ -92,15 +116,20 @@ class Simulation:
         used = {block for running in scheduler.running for block in running.blocks}
         assert scheduler.blocks.used == len(used)
 
-    def check_order(self, waited: set[str], preempted: int) -> None:
-        """Those let in overtook nobody but who waits for another's prefix."""
+    def check_order(self, waited: list[Sequence], preempted: int) -> None:
+        """Those let in overtook nobody but who waits for another's prefix; a client's own wait as they came."""
         scheduler = self.scheduler
-        order = sorted(self.live.values(), key=lambda sequence: -sequence.priority)
-        assert jobs(scheduler.waiting) == [s.job for s in order if s in scheduler.waiting]
-        admitted = [s for s in scheduler.running if s.job in waited]
+        priorities = [sequence.priority for sequence in scheduler.waiting]
+        assert priorities == sorted(priorities, reverse=True)
+        arrived = sorted(self.live.values(), key=lambda sequence: -sequence.priority)
+        for client in CLIENTS:
+            own = [sequence for sequence in scheduler.waiting if sequence.client == client]
+            assert own == [sequence for sequence in arrived if sequence in own]
+        admitted = [sequence for sequence in scheduler.running if sequence in waited]
         assert not (admitted and preempted)
+        assert [s for s in scheduler.waiting if s in waited] == [s for s in waited if s not in admitted]
         for late in scheduler.waiting:
-            if any(order.index(late) < order.index(other) for other in admitted):
+            if any(waited.index(late) < waited.index(other) for other in admitted):
                 end = (len(scheduler.blocks.find(late.token_ids)) + 1) * BLOCK_TOKENS
                 assert end < len(late.token_ids)
                 assert any(other.token_ids[:end] == late.token_ids[:end] for other in scheduler.running)
@@ -130,6 +159,7 @@ def content(sequence: Sequence, position: int) -> int:
     return hash(tuple(sequence.token_ids[: position + 1]))
 
 
+CLIENTS = "ab"
 STEMS = [[0] * 70, [0] * 20 + [1] * 50]
 """What prompts begin with, so that many share a block or more."""
 
@@ -142,7 +172,8 @@ def arrivals(draw: st.DrawFn) -> list[tuple[int, Sequence]]:
         stem = draw(st.sampled_from(STEMS))[: draw(st.integers(0, 70))]
         token_ids = stem + [2] * draw(st.integers(0 if stem else 1, 20))
         priority = draw(st.sampled_from([0, 0, 0, 1, -1]))
-        new = Sequence(f"{index}", token_ids, draw(st.integers(1, 40)), priority=priority)
+        client = draw(st.sampled_from(CLIENTS))
+        new = Sequence(f"{index}", token_ids, draw(st.integers(1, 40)), priority=priority, client=client)
         if draw(st.sampled_from([False, False, True])):
             new.max_tokens = 1
             new.reads_from = draw(st.integers(0, new.prompt_tokens - 1))
@@ -166,10 +197,10 @@ def test_rule(
     simulation = Simulation(scheduler)
     pace = data.draw(st.lists(st.sampled_from([None, 0, 1, 16]), min_size=1, max_size=4))
     # Most steps go undisturbed: a choice for each would make the example too long.
-    disturbances = data.draw(st.dictionaries(st.integers(0, 60), st.tuples(st.integers(0, 8), st.integers(0, 2))))
+    disturbances = data.draw(st.dictionaries(st.integers(0, 60), st.tuples(st.integers(0, 8), st.integers(0, 8))))
     gap = 0
     for number in range(3000):
-        while arriving and (gap >= arriving[0][0] or not simulation.live):
+        while arriving and (gap >= arriving[0][0] or not simulation.active):
             simulation.submit(arriving.pop(0)[1])
             gap = 0
         gap += 1
@@ -180,8 +211,14 @@ def test_rule(
         job = list(simulation.live)[chosen % len(simulation.live)]
         if how == 0:
             leaving = [job]
-        elif how is not None and (how == 1 or simulation.live[job].blocks):
+        elif how == 1 or (how == 2 and simulation.live[job].blocks):
             simulation.remove(job, discard=how == 2)
+        elif how is not None:
+            (simulation.pause if how < 7 else simulation.resume)(job)
+        if not simulation.active:
+            assert scheduler.schedule() == []
+            for paused in list(scheduler.paused):
+                simulation.resume(paused)
         if simulation.live:
             simulation.step(pace[number % len(pace)], leaving)
     assert not simulation.live, "not everyone came to its end"

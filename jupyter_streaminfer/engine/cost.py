@@ -1,0 +1,31 @@
+"""What a request may take, reckoned before anything is tokenised."""
+
+from __future__ import annotations
+
+from jupyter_streaminfer.protocol import DEFAULT_MAX_TOKENS, Embed, Generate, Predict, Score, Text
+
+CHARACTERS_PER_TOKEN = 4
+
+
+def cost(request: Generate | Predict | Embed | Score) -> int:
+    """Prompt and new tokens, or rows."""
+    match request:
+        case Generate():
+            return _prompt(request) + (request.max_tokens or DEFAULT_MAX_TOKENS)
+        case Predict():
+            return len(request.inputs)
+        case Embed():
+            return sum(map(_tokens, request.inputs))
+        case Score():
+            texts = request.continuations
+            return sum(map(_tokens, texts)) + len(texts) * _tokens(request.prompt)
+
+
+def _prompt(request: Generate) -> int:
+    if request.messages is not None:
+        return sum(_tokens(message.content) for message in request.messages)
+    return _tokens(request.token_ids or request.prompt or "")
+
+
+def _tokens(text: Text) -> int:
+    return len(text) // CHARACTERS_PER_TOKEN + 1 if isinstance(text, str) else len(text)
