@@ -7,15 +7,17 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
-from traitlets import Float, Integer, List, Unicode
+from traitlets import Enum, Float, Integer, List, Unicode
 
 from jupyter_streaminfer.engine import Engine, EngineConfig
-from jupyter_streaminfer.protocol import StreaminferError
-from jupyter_streaminfer.server import health, models, streams, ws
+from jupyter_streaminfer.protocol import Metrics, ModelStatus, StreaminferError
+from jupyter_streaminfer.server import health, metrics, models, streams, ws
 from jupyter_streaminfer.server.activity import Activity
 from jupyter_streaminfer.server.address import Announcement, local_url
 from jupyter_streaminfer.server.connection import Connection
+from jupyter_streaminfer.server.gate import Gate
 from jupyter_streaminfer.server.openai import default_handlers as openai_handlers
+from jupyter_streaminfer.server.prometheus import EngineCollector
 from jupyter_streaminfer.server.secret import Secret
 
 GOODBYE = "the server stops"
@@ -29,8 +31,12 @@ def _count(default: int, help: str, min: int = 1) -> Any:
     return Integer(default, min=min, help=help).tag(config=True)
 
 
-def _amount(default: float, help: str) -> Any:
-    return Float(default, min=0.0, help=help).tag(config=True)
+def _amount(default: float, help: str, min: float = 0.0) -> Any:
+    return Float(default, min=min, help=help).tag(config=True)
+
+
+def _part(default: float, help: str) -> Any:
+    return Float(default, min=0.0, max=1.0, help=help).tag(config=True)
 
 
 class StreaminferApp(ExtensionApp):
@@ -44,16 +50,25 @@ class StreaminferApp(ExtensionApp):
         config=True
     )
     stop_timeout_s = _amount(10.0, "How long stopping may take, in seconds; then the rest is dropped.")
+    drain_s = _amount(
+        5.0, "How long running requests get when the server stops, in seconds; at most half of stop_timeout_s."
+    )
+
+    max_connections = _count(1000, "WebSockets and readers of server-sent events at most.")
+    max_connections_per_client = _count(100, "Those of one client at most.")
     max_requests_per_connection = _count(1024, "Requests and open streams of one WebSocket connection at most.")
+    heartbeat_s = _amount(
+        15.0, "Seconds between pings on a connection; one without a sign of life for two of these is dropped.", min=0.05
+    )
+    stalled_s = _amount(60.0, "How long a connection may take nothing of what is written, in seconds.", min=0.05)
 
     max_models = _count(_DEFAULTS.max_models, "Models loaded or loading at once, at most.")
-    max_streams = _count(
-        _DEFAULTS.max_streams, "Streams kept, open and closed, at most; the oldest closed one makes room."
-    )
-    stream_ttl_s = _amount(_DEFAULTS.stream_ttl_s, "How long a closed stream can still be read, in seconds.")
-    grace_s = _amount(
-        _DEFAULTS.grace_s, "How long a stream that nobody reads goes on, in seconds, unless it is detached."
-    )
+    placement = Enum(
+        ["auto", "thread", "process"],
+        _DEFAULTS.placement,
+        help="Where models compute that do not say it: in a thread of the server, or in a process of their own.",
+    ).tag(config=True)
+    memory_bytes = _count(_DEFAULTS.memory_bytes, "What a model's process may take, in bytes; 0: no limit.", min=0)
     max_batch_size = _count(_DEFAULTS.max_batch_size, "Sequences or rows that a model computes together at most.")
     max_wait_ms = _amount(_DEFAULTS.max_wait_ms, "How long a prediction waits for company, in milliseconds.")
     max_queue = _count(_DEFAULTS.max_queue, "Requests that wait for one model at most.")
@@ -61,24 +76,85 @@ class StreaminferApp(ExtensionApp):
     cache_bytes = _count(_DEFAULTS.cache_bytes, "One model's KV cache, in bytes.")
     threads = _count(_DEFAULTS.threads, "Computing threads per model; 0: all cores but one.", min=0)
 
+    max_streams = _count(
+        _DEFAULTS.max_streams, "Streams kept, open and closed, at most; the oldest closed one makes room."
+    )
+    stream_ttl_s = _amount(_DEFAULTS.stream_ttl_s, "How long a closed stream can still be read, in seconds.")
+    grace_s = _amount(
+        _DEFAULTS.grace_s, "How long a stream that nobody reads goes on, in seconds, unless it is detached."
+    )
+    max_stream_bytes = _count(
+        _DEFAULTS.max_stream_bytes, "One stream's log, in bytes; beyond it the older half is kept as a snapshot only."
+    )
+    max_log_bytes = _count(
+        _DEFAULTS.max_log_bytes, "All streams' logs, in bytes; beyond it the oldest closed ones are forgotten."
+    )
+    window_tokens = _count(
+        _DEFAULTS.window_tokens,
+        "How many tokens a consumer may lag: at 80 % it is told, at 100 % its stream waits for it.",
+    )
+
+    queue_deadline_s = _amount(
+        _DEFAULTS.queue_deadline_s, "Seconds until a stream's first computation, unless its request says otherwise."
+    )
+    first_token_deadline_s = _amount(
+        _DEFAULTS.first_token_deadline_s, "Seconds until a stream's first token; then it is tried once more."
+    )
+    inactivity_deadline_s = _amount(_DEFAULTS.inactivity_deadline_s, "Seconds from one token of a stream to the next.")
+    total_deadline_s = _amount(_DEFAULTS.total_deadline_s, "Seconds until a stream's end.")
+
+    client_requests_per_s = _amount(
+        _DEFAULTS.client_requests_per_s, "Requests that one client may send in the long run; 0: no limit."
+    )
+    client_requests_burst = _count(_DEFAULTS.client_requests_burst, "Requests that one client may send at once.")
+    client_tokens_per_s = _amount(
+        _DEFAULTS.client_tokens_per_s, "Prompt and new tokens of one client in the long run; 0: no limit."
+    )
+    client_tokens_burst = _count(_DEFAULTS.client_tokens_burst, "Prompt and new tokens of one client at once.")
+    max_pending_per_client = _count(
+        _DEFAULTS.max_pending_per_client, "Requests of one client that are not ended, at most."
+    )
+    max_queued_tokens = _count(
+        _DEFAULTS.max_queued_tokens, "Prompt and new tokens that all admitted requests may still take."
+    )
+    max_cache_used = _part(
+        _DEFAULTS.max_cache_used,
+        "The part of a model's KV cache in use, 0 to 1, beyond which no request joins those that wait.",
+    )
+    max_memory_used = _part(
+        _DEFAULTS.max_memory_used,
+        "The part of the machine's memory in use, or of the container's, beyond which requests are refused.",
+    )
+    max_gpu_utilisation = _part(
+        _DEFAULTS.max_gpu_utilisation, "The part of the GPU's time beyond which requests are refused; 1: no limit."
+    )
+    max_gpu_memory_used = _part(
+        _DEFAULTS.max_gpu_memory_used, "The part of the GPU's memory beyond which requests are refused."
+    )
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.engine: Engine | None = None
         """There from the start of the server's loop to the end of the extension."""
         self.secret = Secret()
         self.connections: set[Connection] = set()
+        """The open WebSockets."""
+        self.gate: Gate
         self.activity: Activity
+        self._collector = EngineCollector(self._numbers)
+        self._stopping = False
         self._announcement: Announcement | None = None
         self._loads: set[asyncio.Task[None]] = set()
 
     def initialize_settings(self) -> None:
         """Prepare what handlers use."""
         assert self.serverapp is not None  # noqa: S101 (linked before it is initialized)
+        self.gate = Gate(self.max_connections, self.max_connections_per_client)
         self.activity = Activity(self.serverapp.web_app.settings, lambda: bool(self.current_activity()))
 
     def initialize_handlers(self) -> None:
         """Register the addresses."""
-        for service in (models, streams, health, ws):
+        for service in (models, streams, health, metrics, ws):
             self.handlers.extend(service.default_handlers)
         self.handlers.extend(openai_handlers)
 
@@ -88,6 +164,7 @@ class StreaminferApp(ExtensionApp):
             EngineConfig(**{field: getattr(self, field) for field in EngineConfig.__dataclass_fields__})
         )
         self.activity.start()
+        self._collector.register()
         self._announcement = Announcement(local_url(serverapp), self.secret)
         for name in self.preload:
             task = asyncio.create_task(self._preload(self.engine, name))
@@ -109,11 +186,18 @@ class StreaminferApp(ExtensionApp):
         work = {model.name: model.active + (model.state == "loading") for model in self.engine.models()}
         return {name: count for name, count in work.items() if count} or None
 
+    def _numbers(self) -> tuple[Metrics, list[ModelStatus]] | None:
+        return None if self.engine is None else (self.engine.metrics(len(self.gate)), self.engine.models())
+
     async def stop_extension(self) -> None:
-        """End every stream, tell every connection (close code 1001), free the models: within ``stop_timeout_s``."""
-        if self.engine is None:
+        """Let what runs end or end it, tell every connection (close code 1001), free the models.
+
+        New work is refused from now on, what runs has ``drain_s``, and all is done within ``stop_timeout_s``.
+        """
+        if self.engine is None or self._stopping:
             return
-        engine, self.engine = self.engine, None
+        self._stopping = True
+        engine = self.engine
         self.activity.stop()
         if self._announcement is not None:
             self._announcement.withdraw()
@@ -121,11 +205,15 @@ class StreaminferApp(ExtensionApp):
             load.cancel()
         try:
             async with asyncio.timeout(self.stop_timeout_s):
+                await engine.drain(min(self.drain_s, self.stop_timeout_s / 2))
+                self.engine = None
                 await engine.close()
                 await self._close_connections()
         except TimeoutError:
             self.log.warning("Stopping took longer than %g s; the rest is dropped.", self.stop_timeout_s)
         finally:
+            self.engine = None
+            self._collector.unregister()
             for connection in list(self.connections):
                 connection.close(1001, GOODBYE)
                 connection.transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cached_property
 from http.client import responses
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -47,6 +48,11 @@ _HTTP_ERRORS = {
 }
 
 
+CLIENT_HEADER = "X-Streaminfer-Client"
+_CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ANONYMOUS = "Anonymous "
+"""What Jupyter names a user who has the server's token alone; it makes up another one with every request."""
+
 _by_secret = SecretIdentityProvider()
 
 
@@ -74,6 +80,29 @@ class StreaminferMixin(JupyterHandler):
             return _by_secret
         return super().identity_provider
 
+    @property
+    def client(self) -> str:
+        """Whose request this is, for limits and for fairness: the user, and which of the user's programs.
+
+        A program names itself in ``X-Streaminfer-Client`` or, where it can set no header, the query parameter
+        ``client``; otherwise its address stands for it. Raises `StreaminferError`.
+        """
+        user = self.current_user
+        name = "anonymous" if user is None or user.name.startswith(_ANONYMOUS) else user.username
+        given = self.request.headers.get(CLIENT_HEADER)
+        if given is None:
+            given = self.get_query_argument("client", None, strip=False)
+        if given is None:
+            return f"{name}:{self.request.remote_ip}"
+        if not _CLIENT.fullmatch(given):
+            raise StreaminferError(
+                "invalid_request",
+                f"{CLIENT_HEADER} or ?client= must be 1 to 64 letters, digits, '.', '_' or '-'. Mend it, or leave it "
+                "out.",
+                field="client",
+            )
+        return f"{name}:{given}"
+
     def status_of(self, error: StreaminferError) -> int:
         """The HTTP status of a refusal."""
         return STATUS[error.code]
@@ -86,9 +115,18 @@ class StreaminferMixin(JupyterHandler):
         super().send_error(status_code, **kwargs)
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        """A refusal is an answer, not a fault: no traceback."""
-        if not isinstance(value, StreaminferError):
-            super().log_exception(typ, value, tb)
+        """Faults alone, as a refusal is an answer; and by the path, as the query may hold a token.
+
+        Tornado's own would log the whole address.
+        """
+        if isinstance(value, StreaminferError):
+            return
+        request = f"{self.request.method} {self.request.path}"
+        if isinstance(value, HTTPError):
+            if value.log_message:
+                self.log.warning("%d %s: %s", value.status_code, request, value.log_message)
+        elif typ is not None and value is not None:
+            self.log.error("%s failed.", request, exc_info=(typ, value, tb))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """The error as JSON: ``code``, ``message``, ``retryable``, and ``field`` and ``retry_after_ms`` where known."""

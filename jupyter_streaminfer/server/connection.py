@@ -7,15 +7,17 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
 from jupyter_streaminfer.engine import Cursor, Engine, Stream
 from jupyter_streaminfer.protocol import (
+    Ack,
     AnyRequest,
     Attach,
     Cancel,
+    Continue,
     Embed,
     Error,
     ErrorInfo,
@@ -28,14 +30,15 @@ from jupyter_streaminfer.protocol import (
     Score,
     StreaminferError,
 )
-from jupyter_streaminfer.server.decode import UnreadableRequestError, decode_request
+from jupyter_streaminfer.server.decode import UnreadableRequestError, decode_message
 
 WRITE_BYTES = 256 * 1024
 """What one write takes at most, beyond its last frame; then the socket has to take it before more is made."""
 OUTBOX_BYTES = 1024 * 1024
 """Replies that wait to be written at most; beyond it no further frame is read until they are."""
 
-R = TypeVar("R", Generate, Predict, Embed, Score)
+Work = Generate | Continue | Predict | Embed | Score
+"""Requests that take time."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -58,10 +61,19 @@ class Connection:
     """Requests in, frames out. Used on the engine's event loop only."""
 
     def __init__(
-        self, engine: Callable[[], Engine], transport: Transport, max_requests: int, on_request: Callable[[], None]
+        self,
+        engine: Callable[[], Engine],
+        transport: Transport,
+        max_requests: int,
+        on_request: Callable[[], None],
+        client: str = "",
     ) -> None:
-        """``engine`` raises `StreaminferError` while there is none; ``on_request`` is told of each request for work."""
+        """``engine`` raises `StreaminferError` while there is none; ``on_request`` is told of each request for work.
+
+        ``client``: whose requests they are.
+        """
         self.transport = transport
+        self.client = client
         self._engine = engine
         self._max_requests = max_requests
         self._on_request = on_request
@@ -69,6 +81,8 @@ class Connection:
         """The requests that wait for the engine, by request id."""
         self._readings: dict[str, Cursor] = {}
         """The streams that are being read, by the id of the request that began it."""
+        self._streams: dict[str, Cursor] = {}
+        """The same by the streams' own ids."""
         self._ready: dict[str, None] = {}
         """Those of them that have something to take, in the order in which it came."""
         self._outbox: list[bytes] = []
@@ -85,9 +99,12 @@ class Connection:
         """Take one text frame. Where the client does not read its answers, what is returned is to be awaited first."""
         id = None
         try:
-            request = decode_request(frame)
-            id = request.id
-            self._start(request)
+            message = decode_message(frame)
+            if isinstance(message, Ack):
+                self._acknowledge(message)
+            else:
+                id = message.id
+                self._start(message)
         except UnreadableRequestError as error:
             self._reply(Error.of(error.info, error.id))
         except StreaminferError as error:
@@ -124,6 +141,7 @@ class Connection:
         for cursor in self._readings.values():
             cursor.close()
         self._readings.clear()
+        self._streams.clear()
         self._ready.clear()
 
     def _start(self, request: AnyRequest) -> None:
@@ -142,20 +160,17 @@ class Connection:
                 self._reply(Ok(request.id))
             case Attach():
                 self._admit()
-                self._read(request.id, self._engine().stream(request.stream), request.after, request.epoch)
-            case Generate():
+                stream = self._engine().stream(request.stream)
+                self._read(request.id, stream, request.after, request.epoch, snapshot=request.snapshot)
+            case Generate() | Continue() | Predict() | Embed() | Score():
                 self._admit()
-                self._tasks[request.id] = asyncio.create_task(self._answer(self._generate, request))
-            case Predict():
-                self._admit()
-                self._tasks[request.id] = asyncio.create_task(self._answer(self._predict, request))
-            case Embed():
-                self._admit()
-                self._tasks[request.id] = asyncio.create_task(self._answer(self._embed, request))
-            case Score():
-                self._admit()
-                self._tasks[request.id] = asyncio.create_task(self._answer(self._score, request))
+                self._tasks[request.id] = asyncio.create_task(self._answer(request))
         self._on_request()
+
+    def _acknowledge(self, ack: Ack) -> None:
+        """Note what a reader has dealt with; one of a stream that is not read here any more came too late."""
+        if cursor := self._streams.get(ack.stream):
+            cursor.acknowledge(ack.seq)
 
     def _admit(self) -> None:
         if len(self._tasks) + len(self._readings) >= self._max_requests:
@@ -168,9 +183,9 @@ class Connection:
 
     # Requests that take time, a task each, so that none waits for another.
 
-    async def _answer(self, work: Callable[[R], Awaitable[None]], request: R) -> None:
+    async def _answer(self, request: Work) -> None:
         try:
-            await work(request)
+            await self._work(request)
         except StreaminferError as error:
             self._reply(Error.of(error.info, request.id))
         except Exception:
@@ -178,30 +193,40 @@ class Connection:
         finally:
             del self._tasks[request.id]
 
-    async def _predict(self, request: Predict) -> None:
-        self._reply(await self._engine().predict(request))
+    async def _work(self, request: Work) -> None:
+        engine, client = self._engine(), self.client
+        match request:
+            case Generate():
+                self._read(request.id, await engine.generate(request, client))
+            case Continue():
+                self._read(request.id, await engine.continue_(request, client))
+            case Predict():
+                self._reply(await engine.predict(request, client))
+            case Embed():
+                self._reply(await engine.embed(request, client))
+            case Score():
+                self._reply(await engine.score(request, client))
 
-    async def _embed(self, request: Embed) -> None:
-        self._reply(await self._engine().embed(request))
-
-    async def _score(self, request: Score) -> None:
-        self._reply(await self._engine().score(request))
-
-    async def _generate(self, request: Generate) -> None:
-        self._read(request.id, await self._engine().generate(request), -1, None)
-
-    def _read(self, id: str, stream: Stream, after: int, epoch: str | None) -> None:
-        if any(reading.stream is stream for reading in self._readings.values()):
+    def _read(
+        self, id: str, stream: Stream, after: int = -1, epoch: str | None = None, *, snapshot: bool = False
+    ) -> None:
+        if stream.id in self._streams:
             raise StreaminferError(
                 "invalid_request",
                 f"This connection reads stream {stream.id} already, and events do not say which reading they are for. "
                 "Read it once and share it, or attach on another connection.",
                 field="stream",
             )
-        cursor = stream.cursor(after, epoch, partial(self._mark, id))
-        self._readings[id] = cursor
+        cursor = stream.cursor(after, epoch, partial(self._mark, id), snapshot=snapshot)
+        self._readings[id] = self._streams[stream.id] = cursor
         self._reply(cursor.attached(id))
         self._mark(id)
+
+    def _let_go(self, id: str) -> None:
+        cursor = self._readings.pop(id)
+        self._ready.pop(id, None)
+        del self._streams[cursor.stream.id]
+        cursor.close()
 
     def _fault(self, id: str | None) -> Error:
         _log.exception("A request on a streaminfer connection failed")
@@ -239,12 +264,15 @@ class Connection:
             id = next(iter(self._ready))
             del self._ready[id]
             cursor = self._readings[id]
-            for frame in cursor.take_frames():
-                frames.append(frame)
-                size += len(frame)
-            if cursor.done:
-                cursor.close()
-                del self._readings[id]
+            try:
+                taken, done = cursor.take_frames(), cursor.done
+            except StreaminferError as error:
+                # It lagged until the log no longer had what it was to read next.
+                taken, done = [_encode(Error.of(error.info, id))], True
+            frames += taken
+            size += sum(map(len, taken))
+            if done:
+                self._let_go(id)
         if self._ready:
             self._wake.set()
         return frames

@@ -9,11 +9,11 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
-from jupyter_streaminfer.protocol import MAX_MESSAGE_BYTES, AnyRequest, StreaminferError, invalid_request
+from jupyter_streaminfer.protocol import MAX_MESSAGE_BYTES, ClientMessage, StreaminferError, invalid_request
 
 T = TypeVar("T")
 
-TYPES = ", ".join(request.__struct_config__.tag for request in get_args(AnyRequest))
+TYPES = ", ".join(request.__struct_config__.tag for request in get_args(ClientMessage))
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 _HEAD_BYTES = 512
 _ID_AT_HEAD = re.compile(
@@ -51,16 +51,16 @@ def decode(text: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise _not_json(text, error) from None
 
 
-_requests = msgspec.json.Decoder(AnyRequest)
+_messages = msgspec.json.Decoder(ClientMessage)
 
 
-def decode_request(frame: bytes) -> AnyRequest:
-    """The request in a text frame; raises `UnreadableRequestError`."""
+def decode_message(frame: bytes) -> ClientMessage:
+    """The message in a text frame; raises `UnreadableRequestError`."""
     try:
-        request: AnyRequest = decode(frame, _requests)
+        message: ClientMessage = decode(frame, _messages)
     except StreaminferError as error:
         raise UnreadableRequestError(error, _id_of(frame)) from None
-    return request
+    return message
 
 
 def _explained(error: msgspec.ValidationError) -> StreaminferError:

@@ -17,7 +17,7 @@ class HealthHandler(RestHandler):
     @authorized
     async def get(self) -> None:
         """`Health`, with status 200 while it is ``ok`` and 503 otherwise."""
-        health = self.engine.health(len(self.app.connections))
+        health = self.engine.health(len(self.app.gate))
         self.reply(health, 200 if health.status == "ok" else 503)
 
 

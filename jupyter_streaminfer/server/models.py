@@ -26,7 +26,7 @@ class ModelsHandler(RestHandler):
     async def post(self) -> None:
         """Load what a `LoadModel` names; answers with its `ModelStatus` once it is warmed up."""
         request = self.body(_load_model)
-        self.reply(await self.engine.load(request.name, request.path, request.dtype))
+        self.reply(await self.engine.load(request.name, request.path, request.dtype, request.placement))
 
 
 class ModelHandler(RestHandler):

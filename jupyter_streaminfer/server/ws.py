@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Awaitable
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProt
 
 from jupyter_streaminfer.server.base import AUTH_RESOURCE, StreaminferMixin
 from jupyter_streaminfer.server.connection import Connection
+from jupyter_streaminfer.server.heartbeat import Heartbeat, Pulse, pulse_of
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """A longer frame ends the connection (1009); one between this and the protocol's limit costs only its own request."""
@@ -52,12 +54,17 @@ class TextProtocol(WebSocketProtocol13):
             parts.append(text)
         return self.stream.write(b"".join(parts))
 
+    def pulse(self) -> Pulse:
+        """What passed over the socket so far."""
+        return pulse_of(self.stream, self._wire_bytes_in)
+
 
 class WebSocketFrames(StreaminferMixin, WebSocketMixin, WebSocketHandler, JupyterHandler):
-    """One connection's socket: authenticated, authorized and of this origin before the upgrade."""
+    """One connection's socket: authenticated, authorized, of this origin and within bounds before the upgrade."""
 
     _protocol: TextProtocol
     _connection: Connection | None = None
+    _heartbeat: Heartbeat
 
     async def pre_get(self) -> None:
         """Ask the authorizer."""
@@ -71,26 +78,21 @@ class WebSocketFrames(StreaminferMixin, WebSocketMixin, WebSocketHandler, Jupyte
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Upgrade."""
         await self.pre_get()
+        self.app.gate.check(self.client)
         await super().get(*args, **kwargs)
 
-    # Pings: Jupyter's mixin sends them and reckons in milliseconds, as its ``ws_ping_*`` settings do, while
-    # the traits ``ServerApp.websocket_ping_*`` are seconds, 0 where they are not set. Tornado's own are off,
-    # or it would read the mixin's milliseconds as seconds.
+    # Jupyter's and Tornado's own pings are off: neither tells a slow client from a dead one, and each takes the
+    # other's milliseconds for seconds.
 
     @property
     def ping_interval(self) -> float:
-        """Milliseconds between pings; 0 for none."""
-        seconds = self.settings.get("websocket_ping_interval")
-        return 1000 * seconds if seconds else cast(float, super().ping_interval)
+        """None."""
+        return 0.0
 
     @property
     def ping_timeout(self) -> float:
-        """Milliseconds since the last pong after which the connection is closed.
-
-        The trait counts from a ping, the mixin from the pong before it, which is one interval earlier.
-        """
-        seconds = self.settings.get("websocket_ping_timeout")
-        return 1000 * seconds + self.ping_interval if seconds else cast(float, super().ping_timeout)
+        """None."""
+        return 0.0
 
     @property
     def max_message_size(self) -> int:
@@ -102,9 +104,7 @@ class WebSocketFrames(StreaminferMixin, WebSocketMixin, WebSocketHandler, Jupyte
         standard = super().get_websocket_protocol()
         if not isinstance(standard, WebSocketProtocol13):
             return standard
-        params = standard.params
-        params.ping_interval = params.ping_timeout = 0
-        self._protocol = TextProtocol(self, False, params)
+        self._protocol = TextProtocol(self, False, standard.params)
         return self._protocol
 
     # The connection's life.
@@ -113,10 +113,13 @@ class WebSocketFrames(StreaminferMixin, WebSocketMixin, WebSocketHandler, Jupyte
         """Begin to serve requests."""
         super().open(*args, **kwargs)
         self.set_nodelay(True)
-        app = self.app
-        connection = Connection(lambda: self.engine, self, app.max_requests_per_connection, app.activity.touch)
+        app, client = self.app, self.client
+        connection = Connection(lambda: self.engine, self, app.max_requests_per_connection, app.activity.touch, client)
         self._connection = connection
         app.connections.add(connection)
+        app.gate.enter(client)
+        self._heartbeat = Heartbeat(self, app.heartbeat_s, app.stalled_s, get_running_loop().time())
+        self._heartbeat.start()
 
     def on_text(self, frame: bytes) -> Awaitable[object] | None:
         """Pass a text frame on."""
@@ -130,14 +133,18 @@ class WebSocketFrames(StreaminferMixin, WebSocketMixin, WebSocketHandler, Jupyte
 
     def on_close(self) -> None:
         """End what the connection had under way; also called for one that was never opened."""
-        if self.ping_callback is not None:
-            self.ping_callback.stop()
         if self._connection is not None:
+            self._heartbeat.stop()
             self.app.connections.discard(self._connection)
+            self.app.gate.leave(self._connection.client)
             self._connection.closed()
         super().on_close()
 
-    # What `connection.Transport` asks for; `close` is Tornado's own.
+    # What `connection.Transport` and `heartbeat.Wire` ask for; `close` and `ping` are Tornado's own.
+
+    def pulse(self) -> Pulse:
+        """What passed over the socket so far."""
+        return self._protocol.pulse()
 
     def send(self, frames: list[bytes]) -> Awaitable[None]:
         """Write text frames."""

@@ -17,7 +17,7 @@ from tornado.httpclient import HTTPClientError, HTTPResponse
 from tornado.websocket import WebSocketClientConnection
 from traitlets.config import Config
 
-from jupyter_streaminfer.engine import Engine
+from jupyter_streaminfer.engine import Engine, Stream
 from jupyter_streaminfer.server.app import StreaminferApp
 
 TIMEOUT_S = 30
@@ -157,6 +157,15 @@ def request_api(app: StreaminferApp, jp_fetch: Any) -> Callable[..., Awaitable[t
         return response.code, json.loads(response.body) if response.body else None
 
     return request_api
+
+
+async def ended(stream: Stream) -> None:
+    """Wait for a stream's end without reading it, so that nobody is too late to."""
+    more = asyncio.Event()
+    async with asyncio.timeout(TIMEOUT_S), stream.cursor(notify=more.set, snapshot=True):
+        while not stream.closed:
+            await more.wait()
+            more.clear()
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> str:

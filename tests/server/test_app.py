@@ -1,13 +1,17 @@
-"""The extension's start, what it tells kernels, its pings, its activity, and its end."""
+"""The extension's start, what it tells kernels, its activity, and its end."""
 
 import asyncio
+import json
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from jupyter_server.serverapp import ServerApp
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from traitlets import TraitError
 
 from jupyter_streaminfer.engine import Engine, EngineConfig
 from jupyter_streaminfer.server.address import SECRET_VARIABLE, URL_VARIABLE, local_url
@@ -22,6 +26,14 @@ def test_the_bounds_are_the_engines_own(app: StreaminferApp) -> None:
         assert app.class_traits(config=True)[field].help
         assert getattr(app.engine.config, field) == getattr(app, field)
     assert app.engine.config.cache_bytes == 160 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("placement", "remote"), ("max_memory_used", 1.5), ("heartbeat_s", 0), ("max_connections", 0)]
+)
+def test_a_bound_that_is_none_is_refused(name: str, value: object) -> None:
+    with pytest.raises(TraitError):
+        StreaminferApp(**{name: value})
 
 
 def test_kernels_started_from_now_on_know_the_address(app: StreaminferApp, jp_http_port: int) -> None:
@@ -84,37 +96,12 @@ class TestPreload:
         assert (await request_api("api", "health"))[0] == 200
 
 
-class TestPings:
-    """The mixin's milliseconds reached Tornado as seconds: an interval of 30 s was one of 8 hours to it, and
-    the traits, which are seconds, were ignored.
-    """
-
-    @pytest.fixture(params=["settings, milliseconds", "traits, seconds"])
-    def server_traits(self, request) -> dict[str, Any]:
-        if request.param == "traits, seconds":
-            return {"websocket_ping_interval": 1, "websocket_ping_timeout": 1}
-        return {"tornado_settings": {"ws_ping_interval": 200, "ws_ping_timeout": 300}}
-
-    async def test_a_client_is_pinged_and_one_that_is_dead_is_dropped(self, app: StreaminferApp, connect) -> None:
-        socket = await connect()
-        pinged = asyncio.Event()
-        socket.connection.on_ping = lambda data: pinged.set()
-        await asyncio.wait_for(pinged.wait(), 5)
-        socket.connection.protocol._send_pong = lambda data: None
-        assert await asyncio.wait_for(socket.closed(), 10) is None
-        assert not app.connections
-
-    async def test_tornado_sends_none_of_its_own(self, app: StreaminferApp, connect) -> None:
-        await connect()
-        [connection] = app.connections
-        assert connection.transport.ws_connection._ping_coroutine is None
-
-
-async def test_pings_are_every_30_seconds_by_default(app: StreaminferApp, connect) -> None:
+async def test_jupyters_own_pings_are_off(app: StreaminferApp, connect) -> None:
+    """Ours replace them; Tornado would take Jupyter's milliseconds for seconds."""
     await connect()
     [connection] = app.connections
-    assert connection.transport.ping_callback.callback_time == 30_000
-    assert connection.transport.ping_timeout == 90_000
+    assert connection.transport.ping_callback is None
+    assert connection.transport.ws_connection._ping_coroutine is None
 
 
 async def test_work_keeps_the_server_alive_and_an_idle_socket_does_not(
@@ -140,33 +127,76 @@ async def test_work_keeps_the_server_alive_and_an_idle_socket_does_not(
     assert app.current_activity() is None
 
 
-async def test_stopping_ends_everything_in_order(
-    app: StreaminferApp, engine: Engine, connect, other_threads: set[threading.Thread]
-) -> None:
-    """Streams end as cancelled, connections close with 1001, and no task, thread or variable is left."""
-    before = asyncio.all_tasks()
-    threads = [thread for thread in set(threading.enumerate()) - other_threads if thread.name.startswith("streaminfer")]
-    sockets = [await connect() for _ in range(3)]
-    for socket in sockets:
-        socket.send(**GREEDY, id="g", max_tokens=3000)
-        await socket.receive()
-    assert len(threads) == len(engine.models())
-    clients = [asyncio.create_task(socket.receive_until(is_terminal)) for socket in sockets]
-    await asyncio.wait_for(app.stop_extension(), TIMEOUT_S)
-    for client, socket in zip(clients, sockets, strict=True):
-        ended = (await client)[-1]
-        assert (ended["type"], ended["reason"]) == ("cancelled", "shutdown")
-        assert await socket.closed() == 1001
-    assert not app.connections
-    assert URL_VARIABLE not in os.environ
-    assert SECRET_VARIABLE not in os.environ
-    for thread in threads:
-        thread.join(TIMEOUT_S)
-    assert not [thread for thread in threads if thread.is_alive()]
-    async with asyncio.timeout(TIMEOUT_S):
-        while left := [task for task in asyncio.all_tasks() - before if not task.done()]:
-            await asyncio.wait(left)
-    await app.stop_extension()
+class TestStopping:
+    @pytest.fixture
+    def extension_traits(self) -> dict[str, Any]:
+        return {"drain_s": 0.0}
+
+    async def test_it_ends_everything_in_order(
+        self, app: StreaminferApp, engine: Engine, connect, other_threads: set[threading.Thread]
+    ) -> None:
+        """Streams end as cancelled, connections close with 1001, and no task, thread or variable is left."""
+        before = asyncio.all_tasks()
+        ours = [each for each in set(threading.enumerate()) - other_threads if each.name.startswith("streaminfer")]
+        sockets = [await connect() for _ in range(3)]
+        for socket in sockets:
+            socket.send(**GREEDY, id="g", max_tokens=3000)
+            await socket.receive()
+        assert len(ours) >= len(engine.models())
+        clients = [asyncio.create_task(socket.receive_until(is_terminal)) for socket in sockets]
+        await asyncio.wait_for(app.stop_extension(), TIMEOUT_S)
+        for client, socket in zip(clients, sockets, strict=True):
+            ended = (await client)[-1]
+            assert (ended["type"], ended["reason"]) == ("cancelled", "shutdown")
+            assert await socket.closed() == 1001
+        assert not app.connections
+        assert len(app.gate) == 0
+        assert URL_VARIABLE not in os.environ
+        assert SECRET_VARIABLE not in os.environ
+        for thread in ours:
+            thread.join(TIMEOUT_S)
+        assert not [thread for thread in ours if thread.is_alive()]
+        async with asyncio.timeout(TIMEOUT_S):
+            while left := [task for task in asyncio.all_tasks() - before if not task.done()]:
+                await asyncio.wait(left)
+        await app.stop_extension()
+
+    async def test_no_worker_process_is_left(self, app: StreaminferApp, request_api, connect, long_llama: Path) -> None:
+        before = set(psutil.Process().children(recursive=True))
+        body = json.dumps({"name": "apart", "path": str(long_llama), "placement": "process"})
+        status, model = await request_api("api", "models", method="POST", body=body, request_timeout=120)
+        assert (status, model["placement"]) == (200, "process")
+        socket = await connect()
+        socket.send(**{**GREEDY, "model": "apart"}, id="g", max_tokens=3000)
+        await socket.receive_until(lambda message: message["type"] == "delta")
+        workers = set(psutil.Process().children(recursive=True)) - before
+        assert workers
+        await asyncio.wait_for(app.stop_extension(), TIMEOUT_S)
+        assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
+
+
+class TestDraining:
+    @pytest.fixture
+    def extension_traits(self) -> dict[str, Any]:
+        return {"drain_s": TIMEOUT_S, "stop_timeout_s": 2 * TIMEOUT_S}
+
+    async def test_what_runs_comes_to_its_end_and_nothing_new_begins(
+        self, app: StreaminferApp, engine: Engine, connect, request_api
+    ) -> None:
+        running, other = await connect(), await connect()
+        running.send(**GREEDY, id="g", max_tokens=3000)
+        attached = await running.receive()
+        stopping = asyncio.create_task(app.stop_extension())
+        refused = await other.ask(**GREEDY, id="late")
+        assert (refused["type"], refused["code"], refused["retryable"]) == ("error", "overloaded", True)
+        assert refused["retry_after_ms"] > 0
+        assert (await request_api("api", "health"))[1]["status"] == "stopping"
+        other.send(type="attach", id="a", stream=attached["stream"])
+        for socket in (running, other):
+            assert (await socket.receive_until(is_terminal))[-1]["type"] == "completed"
+            assert await socket.closed() == 1001
+        await asyncio.wait_for(stopping, TIMEOUT_S)
+        assert app.engine is None
 
 
 class TestStopTimeout:

@@ -2,36 +2,28 @@
 
 import json
 import re
+from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
 from jupyter_server.auth import Authorizer
 from tornado.httpclient import HTTPClientError
+from tornado.web import RequestHandler
+from tornado.websocket import WebSocketHandler
 
+from jupyter_streaminfer.server.app import StreaminferApp
 from jupyter_streaminfer.server.secret import LocalUser
 
-from .conftest import logged
+from .conftest import Socket, logged
 
-ROUTES = [
-    ("GET", "api/models"),
-    ("POST", "api/models"),
-    ("GET", "api/models/digits"),
-    ("DELETE", "api/models/digits"),
-    ("GET", "api/streams"),
-    ("GET", "api/streams/st_x"),
-    ("DELETE", "api/streams/st_x"),
-    ("GET", "api/health"),
-    ("GET", "v1/models"),
-    ("GET", "v1/models/digits"),
-    ("POST", "v1/completions"),
-    ("POST", "v1/chat/completions"),
-]
 BODIES = {
     "api/models": b'{"name":"nope"}',
     "v1/completions": b'{"model":"nope","prompt":"x"}',
     "v1/chat/completions": b'{"model":"nope","messages":[]}',
 }
+"""One for each address that takes one: a new one that is not here fails the tests."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 STRANGERS = {
     "nobody": "",
     "wrong token": "token wrong",
@@ -42,8 +34,37 @@ STRANGERS = {
 EVIL = "http://evil.example"
 
 
-def options(method: str, path: str) -> dict[str, Any]:
-    return {"method": method, **({"body": BODIES[path]} if method == "POST" else {})}
+class Routes:
+    """Every way into the extension, as its own handlers say: what is added later is tested, too."""
+
+    def __init__(self, app: StreaminferApp) -> None:
+        self.rest: list[tuple[str, str, dict[str, Any]]] = []
+        """Method, address under ``streaminfer/``, and options of the request; two for what has two forms."""
+        self.sockets: list[str] = []
+        self.handlers = app.handlers
+        for pattern, handler, *_ in app.handlers:
+            path = pattern.removeprefix("/streaminfer/").replace("([^/]+)", "nope")
+            assert re.fullmatch(pattern, f"/streaminfer/{path}"), "what a pattern matches cannot be guessed here"
+            if issubclass(handler, WebSocketHandler):
+                self.sockets.append(path)
+                continue
+            for method in METHODS:
+                if getattr(handler, method.lower()) is not getattr(RequestHandler, method.lower()):
+                    self.rest += [(method, path, options) for options in forms(method, path)]
+
+    def __iter__(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        return ((method, path, {**options, "headers": {**options["headers"]}}) for method, path, options in self.rest)
+
+
+def forms(method: str, path: str) -> list[dict[str, Any]]:
+    if method == "GET":
+        return [{"method": method, "headers": headers} for headers in ({}, {"Accept": "text/event-stream"})]
+    return [{"method": method, "headers": {}, "body": BODIES[path] if method in ("POST", "PUT", "PATCH") else None}]
+
+
+@pytest.fixture
+def routes(app) -> Routes:
+    return Routes(app)
 
 
 def code(path: str, error: dict[str, Any]) -> str:
@@ -61,51 +82,82 @@ def server_traits(request) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("authorization", STRANGERS.values(), ids=STRANGERS)
-async def test_strangers_are_refused_on_every_route(request_api, app, authorization: str) -> None:
-    for method, path in ROUTES:
-        headers = {"Authorization": authorization}
-        status, error = await request_api(path, headers=headers, **options(method, path))
+async def test_strangers_are_refused_on_every_route(request_api, routes: Routes, authorization: str) -> None:
+    for method, path, options in routes:
+        options["headers"]["Authorization"] = authorization
+        status, error = await request_api(path, **options)
         assert (method, path, status, code(path, error)) == (method, path, 403, "invalid_request")
 
 
 @pytest.mark.parametrize("authorization", STRANGERS.values(), ids=STRANGERS)
-async def test_strangers_get_no_socket(connect, app, authorization: str) -> None:
-    with pytest.raises(HTTPClientError) as refused:
-        await connect(headers={"Authorization": authorization})
-    assert refused.value.code == 403
+async def test_strangers_get_no_socket(jp_ws_fetch, routes: Routes, app, authorization: str) -> None:
+    for path in routes.sockets:
+        with pytest.raises(HTTPClientError) as refused:
+            await jp_ws_fetch("streaminfer", path, headers={"Authorization": authorization})
+        assert refused.value.code == 403
     assert not app.connections
 
 
-def test_the_routes_tested_are_all_there_are(app) -> None:
-    for method, path in ROUTES:
-        [(_, handler)] = [each for each in app.handlers if re.fullmatch(each[0], f"/streaminfer/{path}")]
-        assert method in handler_methods(handler)
-    for pattern, handler in app.handlers:
-        reached = sum(bool(re.fullmatch(pattern, f"/streaminfer/{path}")) for _, path in ROUTES)
-        assert reached == (0 if pattern == "/streaminfer/ws" else len(handler_methods(handler)))
-
-
-def handler_methods(handler: type) -> set[str]:
-    return {name for name in ("GET", "POST", "PUT", "PATCH", "DELETE") if name.lower() in vars(handler)}
+def test_the_routes_that_there_are(routes: Routes) -> None:
+    """What the other tests go through; this one says whether they go through anything."""
+    assert len(routes.sockets) == 1
+    assert {method for method, _, _ in routes} == {"GET", "POST", "DELETE"}
+    assert {path.split("/")[0] for _, path, _ in routes} == {"api", "v1"}
+    assert len({path for _, path, _ in routes}) == len(routes.handlers) - 1
+    assert set(BODIES) == {path for method, path, _ in routes if method == "POST"}
 
 
 @pytest.mark.parametrize("scheme", ["streaminfer", "Bearer"])
-async def test_the_secret_opens_our_routes(request_api, connect, app, scheme: str) -> None:
-    headers = {"Authorization": f"{scheme} {app.secret.value}"}
-    assert (await request_api("api", "health", headers=dict(headers)))[0] == 200
-    for path in BODIES:
-        status, error = await request_api(path, headers=dict(headers), **options("POST", path))
-        assert (status, code(path, error)) == (404, "model_not_found"), "past XSRF without a cookie, as a token is"
-    socket = await connect(headers=dict(headers))
-    assert await socket.ask(type="ping", id="p") == {"type": "pong", "id": "p"}
+async def test_the_secret_opens_our_routes(request_api, jp_ws_fetch, routes: Routes, app, scheme: str) -> None:
+    authorization = f"{scheme} {app.secret.value}"
+    for method, path, options in routes:
+        options["headers"]["Authorization"] = authorization
+        status, answer = await request_api(path, **options)
+        assert status == (404 if "nope" in path or method == "POST" else 200), (method, path)
+        if status == 404:
+            assert code(path, answer).endswith("_not_found"), "past XSRF without a cookie, as a token is"
+    for path in routes.sockets:
+        socket = Socket(await jp_ws_fetch("streaminfer", path, headers={"Authorization": authorization}))
+        assert await socket.ask(type="ping", id="p") == {"type": "pong", "id": "p"}
 
 
-@pytest.mark.parametrize("path", [("api", "contents"), ("api", "kernels"), ("api", "me"), ("api", "sessions")])
-async def test_the_secret_opens_nothing_of_jupyters(jp_fetch, app, path: tuple[str, ...]) -> None:
+JUPYTERS = [
+    "api/contents",
+    "api/contents/notebook.ipynb",
+    "api/kernels",
+    "api/kernelspecs",
+    "api/sessions",
+    "api/terminals",
+    "api/config/notebook",
+    "api/me",
+    "api/status",
+    "metrics",
+]
+JUPYTERS_SOCKETS = [
+    "api/kernels/01234567-89ab-cdef-0123-456789abcdef/channels",
+    "terminals/websocket/1",
+    "api/events/subscribe",
+]
+
+
+async def test_the_secret_opens_nothing_of_jupyters(jp_fetch, jp_ws_fetch, app) -> None:
     for scheme in ("streaminfer", "token", "Bearer"):
-        with pytest.raises(HTTPClientError) as refused:
-            await jp_fetch(*path, headers={"Authorization": f"{scheme} {app.secret.value}"}, follow_redirects=False)
-        assert refused.value.code == 403
+        authorization = {"Authorization": f"{scheme} {app.secret.value}"}
+        for path in JUPYTERS:
+            with pytest.raises(HTTPClientError) as refused:
+                await jp_fetch(*path.split("/"), headers=dict(authorization), follow_redirects=False)
+            assert (path, refused.value.code) == (path, 403)
+        for method in ("POST", "DELETE"):
+            with pytest.raises(HTTPClientError) as refused:
+                await jp_fetch(
+                    "api", "kernels", method=method, headers=dict(authorization), allow_nonstandard_methods=True
+                )
+            assert refused.value.code == 403
+        for path in JUPYTERS_SOCKETS:
+            with pytest.raises(HTTPClientError) as refused:
+                await jp_ws_fetch(*path.split("/"), headers=dict(authorization))
+            response = refused.value.response
+            assert refused.value.code == 403 or "/login?" in response.headers["Location"], path
 
 
 def test_the_secret_shows_nowhere(app, caplog) -> None:
@@ -144,26 +196,27 @@ async def browser(jp_fetch, app) -> Browser:
     return browser
 
 
-async def test_a_page_needs_its_xsrf_token_to_change_anything(request_api, browser: Browser) -> None:
+async def test_a_page_needs_its_xsrf_token_to_change_anything(request_api, routes: Routes, browser: Browser) -> None:
     assert (await request_api("api", "models", headers=browser.headers(Referer="http://127.0.0.1/")))[0] == 200
-    for method, path in ROUTES:
+    for method, path, options in routes:
         if method != "GET":
-            assert (await request_api(path, headers=browser.headers(), **options(method, path)))[0] == 403
-            status, error = await request_api(path, headers=browser.headers(xsrf=True), **options(method, path))
+            assert (await request_api(path, **options | {"headers": browser.headers()}))[0] == 403
+            status, error = await request_api(path, **options | {"headers": browser.headers(xsrf=True)})
             assert (status, code(path, error).endswith("_not_found")) == (404, True)
 
 
 async def test_a_page_of_another_origin_is_refused(
-    request_api, connect, app, browser: Browser, jp_http_port: int
+    request_api, jp_ws_fetch, routes: Routes, app, browser: Browser, jp_http_port: int
 ) -> None:
-    for method, path in ROUTES:
-        headers = browser.headers(xsrf=True, Origin=EVIL)
-        status, error = await request_api(path, headers=headers, **options(method, path))
+    for _, path, options in routes:
+        status, error = await request_api(path, **options | {"headers": browser.headers(xsrf=True, Origin=EVIL)})
         assert status in (403, 404)
         assert code(path, error) == "invalid_request"
-    with pytest.raises(HTTPClientError) as refused:
-        await connect(headers=browser.headers(Origin=EVIL, Host=f"127.0.0.1:{jp_http_port}"))
-    assert refused.value.code == 403
+    for path in routes.sockets:
+        headers = browser.headers(Origin=EVIL, Host=f"127.0.0.1:{jp_http_port}")
+        with pytest.raises(HTTPClientError) as refused:
+            await jp_ws_fetch("streaminfer", path, headers=headers)
+        assert refused.value.code == 403
     assert not app.connections
 
 
@@ -198,14 +251,15 @@ class TestWithAnAuthorizer:
         Refusing.asked.clear()
         return {"authorizer_class": Refusing}
 
-    async def test_it_decides_on_every_route(self, request_api, connect) -> None:
-        for method, path in ROUTES:
-            status, error = await request_api(path, **options(method, path))
+    async def test_it_decides_on_every_route(self, request_api, jp_ws_fetch, routes: Routes) -> None:
+        for _, path, options in routes:
+            status, error = await request_api(path, **options)
             assert (status, code(path, error)) == (403, "invalid_request")
-        with pytest.raises(HTTPClientError) as refused:
-            await connect()
-        assert refused.value.code == 403
-        actions = [action(method, path) for method, path in ROUTES] + ["execute"]
+        for path in routes.sockets:
+            with pytest.raises(HTTPClientError) as refused:
+                await jp_ws_fetch("streaminfer", path)
+            assert refused.value.code == 403
+        actions = [action(method, path) for method, path, _ in routes] + ["execute"] * len(routes.sockets)
         assert Refusing.asked == [("User", action, "streaminfer") for action in actions]
 
     async def test_it_is_asked_about_the_secret_too(self, request_api, connect, app) -> None:

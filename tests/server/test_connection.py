@@ -15,7 +15,7 @@ from .conftest import TIMEOUT_S
 
 
 def is_terminal(message: dict[str, Any]) -> bool:
-    return message["type"] in ("completed", "cancelled", "failed")
+    return message["type"] in ("completed", "cancelled", "failed", "incomplete")
 
 
 def text(messages: list[dict[str, Any]]) -> str:

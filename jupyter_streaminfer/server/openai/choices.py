@@ -16,9 +16,9 @@ class Choices:
     ``async with`` admits them, and ends on leaving those that are still open.
     """
 
-    def __init__(self, engine: Engine, requests: list[Generate]) -> None:
+    def __init__(self, engine: Engine, requests: list[Generate], client: str) -> None:
         self._engine = engine
-        self._admissions = [asyncio.create_task(engine.generate(request)) for request in requests]
+        self._admissions = [asyncio.create_task(engine.generate(request, client)) for request in requests]
         self._cursors: list[Cursor] = []
         self._ready: dict[int, None] = {}
         """The choices that have something to take, in the order in which it came."""

@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
-from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
-from jupyter_streaminfer.protocol import Cancelled, Completed, Delta, Event, Failed, Generate, StreaminferError
+from jupyter_streaminfer.protocol import (
+    Cancelled,
+    Completed,
+    Delta,
+    Event,
+    Failed,
+    Generate,
+    Incomplete,
+    StreaminferError,
+)
 from jupyter_streaminfer.server.base import RestHandler, refusal
+from jupyter_streaminfer.server.heartbeat import keep_alive
 from jupyter_streaminfer.server.openai.choices import Choices
 from jupyter_streaminfer.server.openai.errors import error_body, status_of
 from jupyter_streaminfer.server.openai.form import Form, event
 from jupyter_streaminfer.server.openai.requests import Body
 from jupyter_streaminfer.server.openai.translate import renamed
+from jupyter_streaminfer.server.sse import EventStream, socket_of
 
 RETRY_AFTER_S = 1
 """What a client is told that may come again, where nothing better is known."""
@@ -33,6 +43,9 @@ class OpenAIHandler(RestHandler):
         if info.retryable:
             wait_ms = info.retry_after_ms
             self.set_header("Retry-After", str(RETRY_AFTER_S if wait_ms is None else math.ceil(wait_ms / 1000)))
+            if wait_ms is not None:
+                # What OpenAI's own client waits for, to the millisecond.
+                self.set_header("Retry-After-Ms", str(math.ceil(wait_ms)))
         # What OpenAI's own client goes by, before the status.
         self.set_header("X-Should-Retry", "true" if info.retryable else "false")
         self.reply(error_body(info, status_code), status_code)
@@ -51,7 +64,7 @@ class GenerationHandler(OpenAIHandler):
 
     async def answer(self, body: Body, requests: list[Generate], kind: type[Form]) -> None:
         """Generate and reply. Raises `StreaminferError` while the status can still say so."""
-        self._choices = Choices(self.engine, requests)
+        self._choices = Choices(self.engine, requests, self.client)
         try:
             async with self._choices as choices:
                 options = body.stream_options
@@ -65,6 +78,8 @@ class GenerationHandler(OpenAIHandler):
             return
 
     async def _whole(self, choices: Choices, form: Form) -> None:
+        # Nothing is written meanwhile, so the system has to watch the connection.
+        keep_alive(socket_of(self), self.app.heartbeat_s)
         while not choices.done:
             for _, each in await choices.take():
                 _raise_for(each)
@@ -72,22 +87,19 @@ class GenerationHandler(OpenAIHandler):
 
     async def _stream(self, choices: Choices, form: Form) -> None:
         """Chunks as they come. What comes while the socket takes the last ones is merged."""
-        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.set_header("Cache-Control", "no-cache")
-        # Reverse proxies are not to keep it until it is whole.
-        self.set_header("X-Accel-Buffering", "no")
-        # Or small chunks would wait for the acknowledgement of those before.
-        cast(HTTP1Connection, self.request.connection).stream.set_nodelay(True)
-        await self.flush()
-        try:
-            while not choices.done:
-                for index, each in await choices.take():
-                    self.write(_events(form, index, each))
-                await self.flush()
-        except StreaminferError as error:
-            self.write(event(error_body(error.info, status_of(error.info))))
-        else:
-            self.write(form.end())
+        chunks: list[bytes] = []
+        async with EventStream(self) as events:
+            try:
+                while not choices.done:
+                    for index, each in await choices.take():
+                        chunks.append(_events(form, index, each))
+                    await events.send(b"".join(chunks))
+                    chunks.clear()
+            except StreaminferError as error:
+                chunks.append(event(error_body(error.info, status_of(error.info))))
+            else:
+                chunks.append(form.end())
+            await events.send(b"".join(chunks))
         await self.finish()
 
 
@@ -104,3 +116,9 @@ def _raise_for(event: Event) -> None:
         raise StreaminferError.of(event.error)
     if isinstance(event, Cancelled):
         raise StreaminferError("cancelled", f"The generation was cancelled ({event.reason}).")
+    if isinstance(event, Incomplete):
+        raise StreaminferError(
+            "deadline",
+            f"The generation reached its total deadline. What it brought is at streaminfer/api/streams/{event.stream}; "
+            "ask for fewer tokens, or have c.StreaminferApp.total_deadline_s raised.",
+        )

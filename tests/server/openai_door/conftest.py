@@ -48,8 +48,8 @@ class Spy:
         self._more = asyncio.Condition()
         monkeypatch.setattr(engine, "generate", self.generate)
 
-    async def generate(self, request: Generate) -> Stream:
-        stream = await self._generate(request)
+    async def generate(self, request: Generate, client: str = "") -> Stream:
+        stream = await self._generate(request, client)
         async with self._more:
             self.streams.append(stream)
             self._more.notify_all()

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from openai import APIError, AsyncOpenAI, BadRequestError, NotFoundError, RateLimitError
+from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, NotFoundError, RateLimitError
 
 from jupyter_streaminfer.engine import Engine
 from jupyter_streaminfer.protocol import Cancelled, Generate
@@ -108,7 +108,7 @@ async def test_leaving_before_the_admission_ends_the_request(
 ) -> None:
     asked, left = asyncio.Event(), asyncio.Event()
 
-    async def never(request: Generate) -> None:
+    async def never(request: Generate, client: str) -> None:
         asked.set()
         try:
             await asyncio.get_running_loop().create_future()
@@ -173,3 +173,50 @@ async def test_a_body_that_is_no_json_is_refused_in_openais_shape(request_api, a
     assert (status, answer["error"]["code"]) == (413, "too_large")
     status, answer = await request_api("v1", "completions")
     assert (status, answer["error"]["type"]) == (405, "invalid_request_error")
+
+
+async def read_into(got: list[Any], chunks: AsyncIterator[Any]) -> None:
+    """Every chunk up to the end or an error."""
+    async for chunk in chunks:
+        got.append(chunk)  # noqa: PERF401 (what came before an error counts)
+
+
+class TestDeadline:
+    @pytest.fixture
+    def extension_traits(self) -> dict[str, Any]:
+        return {"total_deadline_s": 0.3}
+
+    async def test_it_is_an_error_and_never_an_end_by_length(self, openai: AsyncOpenAI, engine: Engine) -> None:
+        """A client that took it for ``length`` would believe that it has all that it asked for."""
+        got: list[Any] = []
+        with pytest.raises(APIError, match="deadline") as late:
+            await read_into(got, await openai.completions.create(**PROMPT, max_tokens=LONG, stream=True))
+        assert late.value.code == "deadline"
+        assert {chunk.choices[0].finish_reason for chunk in got} == {None}
+        [stream] = engine.streams()
+        assert stream.state == "incomplete"
+        assert stream.stream in str(late.value)
+        assert "".join(chunk.choices[0].text for chunk in got) == engine.stream(stream.stream).text
+
+    async def test_a_whole_answer_is_refused_by_its_status(self, openai: AsyncOpenAI, engine: Engine) -> None:
+        with pytest.raises(APIStatusError) as late:
+            await openai.completions.create(**PROMPT, max_tokens=LONG)
+        assert (late.value.status_code, late.value.code) == (504, "deadline")
+        assert late.value.response.headers["x-should-retry"] == "false", "it would take as long again"
+
+
+class TestHeartbeats:
+    @pytest.fixture
+    def extension_traits(self) -> dict[str, Any]:
+        return {"heartbeat_s": 0.1, "max_batch_size": 1}
+
+    async def test_comments_while_it_waits_disturb_no_client(self, openai: AsyncOpenAI, engine: Engine) -> None:
+        running = await engine.generate(Generate("g", "tiny", prompt="a", max_tokens=LONG, ignore_eos=True))
+        waiting = await openai.completions.create(**PROMPT, max_tokens=5, stream=True)
+        lines = waiting.response.aiter_lines()
+        while await asyncio.wait_for(anext(lines), TIMEOUT_S) != ": ping":
+            pass
+        engine.cancel(running.id)
+        assert [line async for line in lines][-2:] == ["data: [DONE]", ""]
+        again = await openai.completions.create(**PROMPT, max_tokens=5, stream=True)
+        assert [chunk.choices[0].finish_reason async for chunk in again][-1] == "length"
