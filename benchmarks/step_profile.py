@@ -82,11 +82,11 @@ def _waiter(device: str) -> Callable[[], None]:
     return torch.cuda.synchronize
 
 
-def begin(runtime: Generator, streams: int, prompt_tokens: int, new_tokens: int, seed: str) -> None:
-    """Submit the streams and compute their prompts."""
-    prompts = Prompts(runtime.model.vocabulary, seed)
-    for index in range(streams):
-        request = Generate(
+def jobs(vocabulary: int, streams: int, prompt_tokens: int, new_tokens: int, seed: str) -> list[GenerateJob]:
+    """Greedy streams that do not end early."""
+    prompts = Prompts(vocabulary, seed)
+    requests = [
+        Generate(
             str(index),
             "",
             token_ids=prompts.draw(prompt_tokens),
@@ -94,7 +94,15 @@ def begin(runtime: Generator, streams: int, prompt_tokens: int, new_tokens: int,
             temperature=0.0,
             ignore_eos=True,
         )
-        runtime.submit(GenerateJob(request.id, request, 0))
+        for index in range(streams)
+    ]
+    return [GenerateJob(request.id, request, 0) for request in requests]
+
+
+def begin(runtime: Generator, streams: int, prompt_tokens: int, new_tokens: int, seed: str) -> None:
+    """Submit the streams and compute their prompts."""
+    for job in jobs(runtime.model.vocabulary, streams, prompt_tokens, new_tokens, seed):
+        runtime.submit(job)
     while len(runtime.scheduler.running) < streams or any(each.pending > 1 for each in runtime.scheduler.running):
         runtime.step()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jupyter_streaminfer.client import connect as connect
+    from jupyter_streaminfer.protocol import Deadlines as Deadlines
 
 try:
     from jupyter_streaminfer._version import __version__
@@ -13,15 +14,15 @@ except ImportError:
     # A checkout that was never built or installed has no version file.
     __version__ = "0.0.0.dev0"
 
-__all__ = ["__version__", "connect"]
+__all__ = ["Deadlines", "__version__", "connect"]
 
 
 def __getattr__(name: str) -> Any:
     # Imported when it is asked for: the server needs no client, and a kernel that only looks should not wait.
-    if name == "connect":
-        from jupyter_streaminfer.client import connect
+    if name in ("Deadlines", "connect"):
+        from jupyter_streaminfer import client
 
-        return connect
+        return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

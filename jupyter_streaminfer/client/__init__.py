@@ -6,11 +6,13 @@ from jupyter_streaminfer.client.errors import ConnectionLostError, NoServerError
 from jupyter_streaminfer.client.predictions import Predictions
 from jupyter_streaminfer.client.stream import ClientStream
 from jupyter_streaminfer.client.timings import StreamTimings
+from jupyter_streaminfer.protocol import Deadlines
 
 __all__ = [
     "Client",
     "ClientStream",
     "ConnectionLostError",
+    "Deadlines",
     "NoServerError",
     "NotAuthorizedError",
     "Predictions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,11 +25,17 @@ HOW_TO_AUTHENTICATE = (
 
 
 class Address:
-    """One server's addresses under ``streaminfer/``."""
+    """One server's addresses under ``streaminfer/``, for one client.
+
+    Each request says which client it is from, by a name drawn at random: the server is fair between clients.
+    """
 
     def __init__(self, server: Server) -> None:
         self.url = server.url
-        self._headers = {"Authorization": server.authorization} if server.authorization else {}
+        self._client = secrets.token_urlsafe(12)
+        self._headers = {"X-Streaminfer-Client": self._client}
+        if server.authorization:
+            self._headers["Authorization"] = server.authorization
         self._socket = unix_socket(server.url)
 
     def request(self, path: str, *, websocket: bool = False, timeout_s: float = 60.0, **options: Any) -> HTTPRequest:
@@ -36,8 +43,9 @@ class Address:
         parts = urlsplit(self.url)
         scheme = {"http": "ws", "https": "wss"} if websocket else {"http": "http", "https": "https"}
         host = "localhost" if self._socket else parts.netloc
+        query = f"?client={self._client}" if websocket else ""
         return HTTPRequest(
-            f"{scheme[parts.scheme.partition('+')[0]]}://{host}{parts.path}streaminfer/{path}",
+            f"{scheme[parts.scheme.partition('+')[0]]}://{host}{parts.path}streaminfer/{path}{query}",
             headers=self._headers,
             connect_timeout=CONNECT_S,
             request_timeout=timeout_s,

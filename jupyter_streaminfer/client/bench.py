@@ -13,7 +13,17 @@ import numpy as np
 from jupyter_streaminfer.client.client import Client
 from jupyter_streaminfer.client.timings import Percentiles
 from jupyter_streaminfer.client.transport import Transport
-from jupyter_streaminfer.protocol import Attached, Completed, Delta, Event, Failed, Generate, StreaminferError
+from jupyter_streaminfer.protocol import (
+    Attached,
+    Completed,
+    Delta,
+    Event,
+    Failed,
+    Generate,
+    Incomplete,
+    Notice,
+    StreaminferError,
+)
 
 TOKEN_IDS = 256
 """Prompts are drawn from the first ids, which every tokenizer with a byte alphabet has."""
@@ -96,8 +106,13 @@ class Arrivals:
                     self.ended.set_result(None)
                 case Failed():
                     self.lost(StreaminferError.of(event.error))
+                case Incomplete():
+                    self.lost(StreaminferError("deadline", "A stream's time was over during the run."))
                 case _:
                     self.lost(StreaminferError("cancelled", "A stream was cancelled during the run."))
+
+    def notice(self, notice: Notice) -> None:
+        """What delays it shows in its times."""
 
     def lost(self, error: StreaminferError) -> None:
         """The run is over."""

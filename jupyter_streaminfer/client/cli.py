@@ -10,14 +10,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, get_args
 
+import msgspec
+
 from jupyter_streaminfer.client.bench import Load, bench
 from jupyter_streaminfer.client.client import Client
 from jupyter_streaminfer.client.connect import connect_to_server, embedded
 from jupyter_streaminfer.client.errors import NoServerError
-from jupyter_streaminfer.protocol import DType, StreaminferError
+from jupyter_streaminfer.protocol import DType, Metrics, Placement, StreaminferError
 
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended."""
+GENERATE_OPTIONS = (
+    "max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+    "frequency_penalty", "stop", "seed", "ignore_eos",
+)  # fmt: skip
 CANCEL_S = 10.0
 """How long a cancelled stream may take to say so."""
 
@@ -86,8 +92,24 @@ def _streams(client: Client, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _metrics(client: Client, arguments: argparse.Namespace) -> int:
+    _table(("METRIC", "VALUE"), _rows(client.metrics()))
+    return 0
+
+
+def _rows(metrics: Metrics) -> list[tuple[Any, ...]]:
+    """One for each number; those by error code or deadline as ``refused.overloaded``."""
+    rows: list[tuple[Any, ...]] = []
+    for name, value in msgspec.structs.asdict(metrics).items():
+        if isinstance(value, dict):
+            rows += [(f"{name}.{key}", count) for key, count in sorted(value.items())]
+        elif value is not None:
+            rows.append((name, round(value, 3)))
+    return rows
+
+
 def _load(client: Client, arguments: argparse.Namespace) -> int:
-    model = client.load(arguments.name, arguments.path, dtype=arguments.dtype)
+    model = client.load(arguments.name, arguments.path, dtype=arguments.dtype, placement=arguments.placement)
     _say(f"{model.name} is {model.state} after {model.loaded_ms:.0f} ms")
     return 0
 
@@ -98,9 +120,7 @@ def _unload(client: Client, arguments: argparse.Namespace) -> int:
 
 
 def _generate(client: Client, arguments: argparse.Namespace) -> int:
-    options: dict[str, Any] = {
-        name: getattr(arguments, name) for name in ("max_tokens", "temperature", "top_k", "top_p", "seed", "ignore_eos")
-    }
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in GENERATE_OPTIONS}
     if arguments.chat:
         options["messages"] = [{"role": "user", "content": arguments.prompt}]
     else:
@@ -169,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("models", _models, "list the models")
     add("streams", _streams, "list the streams")
+    add("metrics", _metrics, "show what the engine carries, and what it refused")
     load = add("load", _load, "load a model and wait until it is warmed up")
     load.add_argument("name")
     load.add_argument("--path", help="a model folder on the server; absent: the bundled model of that name")
@@ -176,6 +197,10 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument(
         "--dtype", choices=dtypes, default="auto", help="what the weights are kept in (default: as stored)"
     )
+    load.add_argument(
+        "--placement", choices=get_args(Placement), default="auto",
+        help="where it computes (default: as the server is configured)",
+    )  # fmt: skip
     add("unload", _unload, "end a model's streams and free it").add_argument("name")
     generate = _with_model(add("generate", _generate, "generate text; Ctrl-C cancels it"))
     generate.add_argument("prompt")
@@ -184,6 +209,11 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest token each time (1)")
     generate.add_argument("--top-k", type=int, default=0, help="draw from the k likeliest tokens (0: from all)")
     generate.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens of that share (1)")
+    generate.add_argument("--min-p", type=float, default=0.0, help="drop tokens so much less likely than the first (0)")
+    generate.add_argument("--repetition-penalty", type=float, default=1.0, help="of tokens that are there already (1)")
+    generate.add_argument("--presence-penalty", type=float, default=0.0, help="of those that the answer has (0)")
+    generate.add_argument("--frequency-penalty", type=float, default=0.0, help="the same, times how often (0)")
+    generate.add_argument("--stop", action="append", default=[], help="end before this text; may be given repeatedly")
     generate.add_argument("--seed", type=int, help="the same seed gives the same text")
     generate.add_argument("--ignore-eos", action="store_true", help="go on past the model's own end")
     predict = _with_model(add("predict", _predict, "classify rows of numbers"))

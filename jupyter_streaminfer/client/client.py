@@ -7,7 +7,7 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
@@ -18,19 +18,24 @@ from jupyter_streaminfer.client.encoding import checked, rows
 from jupyter_streaminfer.client.loop import IOLoop
 from jupyter_streaminfer.client.options import GenerateOptions, Messages, checked_n
 from jupyter_streaminfer.client.predictions import Predictions
+from jupyter_streaminfer.client.retries import Retries
 from jupyter_streaminfer.client.stream import ClientStream
 from jupyter_streaminfer.client.transport import Transport
 from jupyter_streaminfer.protocol import (
     Attach,
     Cancel,
     ChatMessage,
+    Continue,
+    Deadlines,
     DType,
     Embed,
     Generate,
     Health,
     Likelihood,
     LoadModel,
+    Metrics,
     ModelStatus,
+    Placement,
     Predict,
     Score,
     StreamStatus,
@@ -40,6 +45,7 @@ from jupyter_streaminfer.protocol import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Q = TypeVar("Q")
 T = TypeVar("T")
 
 
@@ -47,13 +53,17 @@ class Client:
     """Talks to one engine, in a Jupyter server or in this process; `connect` makes one.
 
     May be used from any thread and inside a running event loop. Every refusal is a `StreaminferError`, whose
-    message says what to do. ``with`` closes it; a dropped client's connection closes itself.
+    message says what to do. Streams outlive lost connections, and what was refused for the moment is asked for
+    again (`docs/client.md`). ``with`` closes it; a dropped client's connection closes itself.
     """
 
-    def __init__(self, transport: Transport, io: IOLoop, release: Callable[[], object]) -> None:
+    def __init__(
+        self, transport: Transport, io: IOLoop, release: Callable[[], object], retries: Retries | None = None
+    ) -> None:
         """``release`` ends every reading and frees ``transport`` and ``io``; called once, by `close`."""
         self._transport = transport
         self._io = io
+        self._retries = retries or Retries()
         self._ids = itertools.count(1)
         self._readings: weakref.WeakValueDictionary[str, ClientStream] = weakref.WeakValueDictionary()
         """The streams that were read here, by id: one connection reads a stream once."""
@@ -68,19 +78,27 @@ class Client:
 
     # Models.
 
-    def load(self, name: str, path: str | os.PathLike[str] | None = None, *, dtype: DType = "auto") -> ModelStatus:
+    def load(
+        self,
+        name: str,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        dtype: DType = "auto",
+        placement: Placement = "auto",
+    ) -> ModelStatus:
         """Load a model and wait until it is warmed up; at once where it already is.
 
         ``path``: a folder in the Hugging Face layout, as the server sees it; a folder that is here is meant where
         it is relative. Without it: the bundled model ``name``. ``dtype``: what its weights are kept in, ``auto``
-        being what they are stored in; ``int8`` is smaller, faster and less exact. Interrupting the wait leaves the
-        load under way.
+        being what they are stored in; ``int8`` is smaller, faster and less exact. ``placement``: whether it computes
+        in a ``thread`` or a ``process`` of its own, ``auto`` being as the server is configured. Interrupting the
+        wait leaves the load under way.
         """
         folder = None if path is None else os.path.expanduser(os.fspath(path))
         if folder is not None and os.path.exists(folder):
             # The server has a working directory of its own.
             folder = os.path.abspath(folder)
-        return self._call(self._transport.load(LoadModel(name, folder, dtype)))
+        return self._call(self._transport.load(LoadModel(name, folder, dtype, placement)))
 
     def unload(self, name: str) -> None:
         """End a model's streams and free it."""
@@ -97,6 +115,10 @@ class Client:
     def health(self) -> Health:
         """How the engine is."""
         return self._call(self._transport.health())
+
+    def metrics(self) -> Metrics:
+        """What the engine carries, and what it had to do about it since its start."""
+        return self._call(self._transport.metrics())
 
     # Streams.
 
@@ -136,6 +158,7 @@ class Client:
         priority: int = 0,
         chunk_tokens: int = 1,
         detached: bool = False,
+        deadlines: Deadlines | Mapping[str, float] | None = None,
     ) -> ClientStream | list[ClientStream]:
         """Start a stream, from exactly one of ``prompt``, ``messages`` (a chat) and ``token_ids``.
 
@@ -167,24 +190,34 @@ class Client:
             priority=priority,
             chunk_tokens=chunk_tokens,
             detached=detached,
+            deadlines=cast(Deadlines | None, deadlines),
         )
         # As it will be read, so that what a stream keeps of it is plain: no arrays, no dicts for messages.
         request, _ = checked(request)
         return self._start([request])[0] if n is None else self._start(copies(request, checked_n(n)))
 
-    def attach(self, stream_id: str) -> ClientStream:
-        """Read a stream from its start, whoever began it: also one whose kernel is gone."""
+    def attach(self, stream_id: str, *, snapshot: bool = False) -> ClientStream:
+        """Read a stream from its start, whoever began it: also one whose kernel is gone.
+
+        ``snapshot``: where the server no longer keeps its beginning, take that as one text (`ClientStream.snapshot`)
+        instead of a refusal.
+        """
         with self._attaching:
             known = self._readings.get(stream_id)
             if known is not None and known.state != "lost":
                 return known
             stream = ClientStream(self, None if known is None else known.request)
-            self._call(self._transport.attach(Attach(self._next_id(), stream_id), stream))
+            request = Attach(self._next_id(), stream_id, snapshot=snapshot)
+            self._call(
+                self._retries.run(
+                    lambda: self._transport.attach(request, stream), pure=True, on_retry=stream.note_retry
+                )
+            )
             return stream
 
     def cancel(self, stream_id: str) -> None:
         """End a stream; a closed one stays as it is."""
-        self._call(self._transport.cancel(Cancel(self._next_id(), stream_id)))
+        self._call(self._cancel(stream_id))
 
     def streams(self) -> list[StreamStatus]:
         """Every stream that is kept, open or closed, the oldest first."""
@@ -198,7 +231,7 @@ class Client:
         Takes arrays, tensors, nested lists, and frames (one row each); one plain row of numbers is one row.
         """
         request = Predict(self._next_id(), model, rows(inputs))
-        return Predictions(self._call(self._transport.predict(request)))
+        return Predictions(self._ask(self._transport.predict, request))
 
     # Texts that are read and not continued.
 
@@ -212,7 +245,7 @@ class Client:
     ) -> NDArray[np.float32]:
         """Embeddings of texts or token ids, ``[texts, hidden size]``; ``normalize``: each of length 1."""
         request = Embed(self._next_id(), model, cast(list[str | list[int]], inputs), pooling, normalize)
-        return np.array(self._call(self._transport.embed(request)).vectors, dtype=np.float32)
+        return np.array(self._ask(self._transport.embed, request).vectors, dtype=np.float32)
 
     def score(
         self, model: str, prompt: str | Sequence[int], continuations: Sequence[str | Sequence[int]]
@@ -220,7 +253,7 @@ class Client:
         """How likely each continuation of the prompt is, in natural logarithms."""
         texts = cast(list[str | list[int]], continuations)
         request = Score(self._next_id(), model, cast(str | list[int], prompt), texts)
-        return self._call(self._transport.score(request)).scores
+        return self._ask(self._transport.score, request).scores
 
     # The client's own life.
 
@@ -250,7 +283,7 @@ class Client:
 
     async def _open(self, requests: list[Generate], streams: list[ClientStream]) -> None:
         pairs = zip(requests, streams, strict=True)
-        tasks = [asyncio.create_task(self._transport.generate(request, stream)) for request, stream in pairs]
+        tasks = [asyncio.create_task(self._generate(request, stream)) for request, stream in pairs]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
@@ -259,12 +292,30 @@ class Client:
                     self._cancel_soon(stream.id)
             raise
 
+    async def _generate(self, request: Generate, stream: ClientStream) -> None:
+        await self._retries.run(lambda: self._transport.generate(request, stream), on_retry=stream.note_retry)
+
+    def _resume(self, previous: ClientStream) -> ClientStream:
+        """Start the stream that goes on where that one stopped."""
+        request = Continue(self._next_id(), previous.id)
+        stream = ClientStream(self, previous.request, previous)
+        self._call(self._retries.run(lambda: self._transport.continue_(request, stream), on_retry=stream.note_retry))
+        return stream
+
+    async def _cancel(self, stream_id: str) -> None:
+        request = Cancel(self._next_id(), stream_id)
+        await self._retries.run(lambda: self._transport.cancel(request), pure=True)
+
+    def _ask(self, ask: Callable[[Q], Awaitable[T]], request: Q) -> T:
+        """Ask what may be asked twice."""
+        return self._call(self._retries.run(lambda: ask(request), pure=True))
+
     def _adopt(self, stream: ClientStream) -> None:
         self._readings[stream.id] = stream
 
     def _cancel_soon(self, stream_id: str) -> None:
         """Ask for the end of a stream without waiting; safe in a signal handler."""
-        self._io.spawn(self._transport.cancel(Cancel(self._next_id(), stream_id)))
+        self._io.spawn(self._cancel(stream_id))
 
     def _next_id(self) -> str:
         return f"r{next(self._ids)}"

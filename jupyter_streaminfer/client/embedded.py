@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import secrets
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 from jupyter_streaminfer.client.encoding import checked
@@ -14,11 +16,13 @@ from jupyter_streaminfer.client.transport import Sink
 from jupyter_streaminfer.protocol import (
     Attach,
     Cancel,
+    Continue,
     Embed,
     Embeddings,
     Generate,
     Health,
     LoadModel,
+    Metrics,
     ModelStatus,
     Predict,
     Result,
@@ -45,6 +49,10 @@ class EmbeddedEngine:
         self.io = IOLoop()
         self.engine = self.io.run(_new_engine())
         self._users = 0
+        # At the process's end torch takes itself apart in finalizers, which would pull the ground from under a step
+        # that is computed just then. They are run by a handler that the first finalizer of all registers, and
+        # handlers run last registered first: with one registered now, ours comes before it.
+        weakref.finalize(self, lambda: None).detach()
         atexit.register(self._close)
 
     @classmethod
@@ -80,12 +88,21 @@ class EmbeddedTransport:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._client = secrets.token_urlsafe(12)
+        """Who asks: the engine is fair between clients."""
         self._readings: set[Reading] = set()
 
     async def generate(self, request: Generate, sink: Sink) -> None:
         """See `Transport.generate`."""
         request, _ = checked(request)
-        self._read(await self._engine.generate(request), Attach(request.id, stream=""), sink)
+        stream = await self._engine.generate(request, self._client)
+        self._read(stream, Attach(request.id, stream.id), sink)
+
+    async def continue_(self, request: Continue, sink: Sink) -> None:
+        """See `Transport.continue_`."""
+        request, _ = checked(request)
+        stream = await self._engine.continue_(request, self._client)
+        self._read(stream, Attach(request.id, stream.id), sink)
 
     async def attach(self, request: Attach, sink: Sink) -> None:
         """See `Transport.attach`."""
@@ -100,22 +117,22 @@ class EmbeddedTransport:
     async def predict(self, request: Predict) -> Result:
         """See `Transport.predict`."""
         request, _ = checked(request)
-        return await self._engine.predict(request)
+        return await self._engine.predict(request, self._client)
 
     async def embed(self, request: Embed) -> Embeddings:
         """See `Transport.embed`."""
         request, _ = checked(request)
-        return await self._engine.embed(request)
+        return await self._engine.embed(request, self._client)
 
     async def score(self, request: Score) -> Scores:
         """See `Transport.score`."""
         request, _ = checked(request)
-        return await self._engine.score(request)
+        return await self._engine.score(request, self._client)
 
     async def load(self, request: LoadModel) -> ModelStatus:
         """See `Transport.load`."""
         request, _ = checked(request)
-        return await self._engine.load(request.name, request.path, request.dtype)
+        return await self._engine.load(request.name, request.path, request.dtype, request.placement)
 
     async def unload(self, name: str) -> None:
         """See `Transport.unload`."""
@@ -137,6 +154,10 @@ class EmbeddedTransport:
         """See `Transport.health`."""
         return self._engine.health()
 
+    async def metrics(self) -> Metrics:
+        """See `Transport.metrics`."""
+        return self._engine.metrics(connections=0)
+
     async def close(self) -> None:
         """See `Transport.close`."""
         for reading in list(self._readings):
@@ -156,7 +177,7 @@ class Reading:
         self.sink = sink
         self._readings = readings
         self._due = False
-        self.cursor: Cursor = stream.cursor(request.after, request.epoch, self.wake)
+        self.cursor: Cursor = stream.cursor(request.after, request.epoch, self.wake, snapshot=request.snapshot)
         readings.add(self)
 
     def wake(self) -> None:
@@ -169,6 +190,8 @@ class Reading:
         self._due = False
         if self not in self._readings:
             return
+        for notice in self.cursor.take_notices():
+            self.sink.notice(notice)
         if events := self.cursor.take():
             self.sink.events(events)
         if self.cursor.done:

@@ -8,8 +8,10 @@ from jupyter_streaminfer.protocol import StreaminferError
 class ConnectionLostError(StreaminferError):
     """The server did not answer, or went away: the same request may succeed later."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__("internal", message, retryable=True)
+        self.sent = sent
+        """Whether the request had gone out: the server may have taken it, and only its answer is missing."""
 
 
 class NotAuthorizedError(StreaminferError):

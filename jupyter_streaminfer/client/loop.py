@@ -44,7 +44,7 @@ class IOLoop:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for what it returns or raises.
 
-        Interrupting the wait cancels the coroutine.
+        Interrupting the wait cancels the coroutine; `stop` does, too, and the wait ends with a RuntimeError.
         """
         if threading.current_thread() is self._thread:
             work.close()
@@ -52,6 +52,8 @@ class IOLoop:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return _wait(future)
+        except concurrent.futures.CancelledError:
+            raise RuntimeError("The client was closed during this call.") from None
         except BaseException:
             future.cancel()
             raise
@@ -80,6 +82,12 @@ class IOLoop:
     async def _drain(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN_S)
+        # What is left would never go on, and another thread may wait for it.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=DRAIN_S)
         self._loop.stop()
 
     def stop(self) -> None:

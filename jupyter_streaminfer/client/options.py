@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import TypedDict
 
-from jupyter_streaminfer.protocol import ChatMessage, StreaminferError
+from jupyter_streaminfer.protocol import ChatMessage, Deadlines, StreaminferError
 
 Messages = Sequence[ChatMessage | dict[str, str]]
 
@@ -37,6 +37,7 @@ class GenerateOptions(TypedDict, total=False):
     priority: int
     chunk_tokens: int
     detached: bool
+    deadlines: Deadlines | Mapping[str, float] | None
 
 
 def checked_n(n: int) -> int:

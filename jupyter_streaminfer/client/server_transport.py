@@ -10,17 +10,20 @@ import msgspec
 from jupyter_streaminfer.client.address import Address
 from jupyter_streaminfer.client.discovery import Server
 from jupyter_streaminfer.client.encoding import checked
+from jupyter_streaminfer.client.readings import RECONNECT_S
 from jupyter_streaminfer.client.rest import Rest
 from jupyter_streaminfer.client.transport import Sink
 from jupyter_streaminfer.client.websocket import Connection
 from jupyter_streaminfer.protocol import (
     Attach,
     Cancel,
+    Continue,
     Embed,
     Embeddings,
     Generate,
     Health,
     LoadModel,
+    Metrics,
     ModelStatus,
     Predict,
     Result,
@@ -41,14 +44,20 @@ class _Streams(msgspec.Struct):
 class ServerTransport:
     """The calls, made to the extension in a Jupyter server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, reconnect_s: float = RECONNECT_S) -> None:
+        """``reconnect_s``: how long a lost connection is tried to be had back while something is read."""
         self.url: str | None = server.url
         address = Address(server)
         self._rest = Rest(address)
-        self._connection = Connection(address)
+        self._connection = Connection(address, reconnect_s)
 
     async def generate(self, request: Generate, sink: Sink) -> None:
         """See `Transport.generate`."""
+        request, text = checked(request)
+        await self._connection.open(request, text, sink)
+
+    async def continue_(self, request: Continue, sink: Sink) -> None:
+        """See `Transport.continue_`."""
         request, text = checked(request)
         await self._connection.open(request, text, sink)
 
@@ -107,6 +116,10 @@ class ServerTransport:
     async def health(self) -> Health:
         """See `Transport.health`."""
         return await self._rest.call("GET", "health", Health)
+
+    async def metrics(self) -> Metrics:
+        """See `Transport.metrics`."""
+        return await self._rest.call("GET", "metrics", Metrics)
 
     async def close(self) -> None:
         """See `Transport.close`."""

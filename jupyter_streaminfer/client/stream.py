@@ -11,56 +11,51 @@ from typing import TYPE_CHECKING
 
 from jupyter_streaminfer.client.interrupt import on_interrupt
 from jupyter_streaminfer.client.loop import INTERRUPTIBLE_S
-from jupyter_streaminfer.client.timings import StreamTimings
+from jupyter_streaminfer.client.received import Received
 from jupyter_streaminfer.protocol import (
     Attached,
-    Cancelled,
-    Completed,
     Delta,
     Event,
-    Failed,
     Generate,
+    Notice,
     StreaminferError,
-    TokenLogprobs,
-    Usage,
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
     from jupyter_streaminfer.client.client import Client
 
-SHOWN = 60
-"""Characters of text that the short form shows."""
+_NOT_RESUMABLE = {
+    "open": "The stream is still going on: wait for its end, or cancel it.",
+    "completed": "The stream is complete; stream.retry() starts it once more.",
+    "failed": "The stream cannot go on where it failed; stream.retry() starts it once more.",
+    "lost": "The stream may still be going on: client.attach(stream.id) reads it.",
+}
 
 _log = logging.getLogger(__name__)
 
 
-class ClientStream:
+class ClientStream(Received):
     """What a model generates, as it comes and for as long as you keep it.
 
     ``for`` and ``async for`` yield `Delta` (``text``, ``token_ids``, ``at_ms``) from the start, any number of times
     and from any thread. Interrupting a reader cancels the stream. Everything else can be looked at at any time.
     """
 
-    def __init__(self, client: Client, request: Generate | None) -> None:
-        self.request = request
-        """What was asked for; None for a stream that was attached to."""
-        self.id = ""
-        self.epoch = ""
+    def __init__(self, client: Client, request: Generate | None, previous: ClientStream | None = None) -> None:
+        super().__init__(request, previous)
         self._client = client
         self._changed = threading.Condition()
-        self._deltas: list[Delta] = []
-        self._terminal: Completed | Cancelled | Failed | None = None
-        self._loss: StreaminferError | None = None
         self._listeners: list[Callable[[ClientStream], object]] = []
 
     # What the transport tells, on the I/O thread.
 
     def attached(self, attached: Attached) -> None:
         """See `Sink.attached`."""
+        if self.id:
+            self.reconnects += 1
         self.id, self.epoch = attached.stream, attached.epoch
+        if attached.snapshot is not None:
+            self.snapshot = attached.snapshot
         self._client._adopt(self)
 
     def events(self, events: list[Event]) -> None:
@@ -74,12 +69,21 @@ class ClientStream:
             self._changed.notify_all()
         self._tell()
 
+    def notice(self, notice: Notice) -> None:
+        """See `Sink.notice`."""
+        self._notices.append(notice)
+        self._tell()
+
     def lost(self, error: StreaminferError) -> None:
         """See `Sink.lost`."""
         with self._changed:
             self._loss = error
             self._changed.notify_all()
         self._tell()
+
+    def note_retry(self) -> None:
+        """Count a further attempt to begin it."""
+        self.retries += 1
 
     def _tell(self) -> None:
         for listener in tuple(self._listeners):
@@ -188,95 +192,15 @@ class ClientStream:
             )
         return self._client._start([self.request])[0]
 
-    # What there is so far; nothing here waits.
+    def resume(self) -> ClientStream:
+        """Go on where it stopped, if it ended without being complete: a new stream, which brings what is missing.
 
-    @property
-    def text(self) -> str:
-        """Everything received."""
-        return "".join([delta.text for delta in self._deltas])
-
-    @property
-    def token_ids(self) -> list[int]:
-        """Every token received."""
-        return [token for delta in self._deltas for token in delta.token_ids]
-
-    @property
-    def at_ms(self) -> list[float]:
-        """When each token was appended to the log: milliseconds since the request was accepted."""
-        return [at for delta in self._deltas for at in delta.at_ms]
-
-    @property
-    def logprobs(self) -> list[TokenLogprobs]:
-        """For every token received, how likely it was and what else was; empty where that was not asked for."""
-        return [token for delta in self._deltas for token in delta.logprobs or ()]
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more will come."""
-        return self._terminal is not None or self._loss is not None
-
-    @property
-    def state(self) -> str:
-        """``open``, ``completed``, ``cancelled``, ``failed``, or ``lost``: it may go on, but not to here."""
-        match self._terminal:
-            case Completed():
-                return "completed"
-            case Cancelled():
-                return "cancelled"
-            case Failed():
-                return "failed"
-        return "open" if self._loss is None else "lost"
-
-    @property
-    def finish_reason(self) -> str | None:
-        """``stop`` or ``length`` once it completed."""
-        return self._terminal.finish_reason if isinstance(self._terminal, Completed) else None
-
-    @property
-    def error(self) -> StreaminferError | None:
-        """Why it did not end in order; a cancel by a client is no error."""
-        match self._terminal:
-            case Failed(error=info):
-                return StreaminferError.of(info)
-            case Cancelled(reason="abandoned"):
-                return StreaminferError("cancelled", "The stream was cancelled: nobody read it for too long.")
-            case Cancelled(reason="unload"):
-                return StreaminferError("cancelled", "The stream was cancelled: its model was unloaded.")
-            case Cancelled(reason="shutdown"):
-                return StreaminferError("cancelled", "The stream was cancelled: the server was stopped.")
-            case None:
-                return self._loss
-        return None
-
-    @property
-    def usage(self) -> Usage | None:
-        """Tokens of prompt and answer, once it is closed."""
-        return self._terminal.usage if self._terminal is not None else None
-
-    @property
-    def timings(self) -> StreamTimings | None:
-        """How long it took, once it is closed."""
-        if self._terminal is None:
-            return None
-        return StreamTimings.of(self._terminal.timings, self._terminal.usage, self.at_ms)
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per token so far: ``seq``, ``token_id``, ``text``, ``at_ms``, ``itl_ms``."""
-        from jupyter_streaminfer.client.frames import to_frame
-
-        return to_frame(list(self._deltas))
-
-    def plot(self) -> Figure:
-        """When the tokens came, and the time between them, as a matplotlib figure."""
-        from jupyter_streaminfer.client.plot import plot
-
-        return plot(self.at_ms, "stream" if self.request is None else self.request.model)
-
-    def __repr__(self) -> str:
-        text = self.text
-        short = repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
-        name = "" if self.request is None else f"{self.request.model} "
-        return f"<ClientStream {name}{self.state}: {short}>"
+        That one's ``text`` is the new part, its ``full_text`` the whole, and ``previous`` this stream. With a seed,
+        or greedy, the whole is what it would have been in one piece.
+        """
+        if not self.resumable:
+            raise StreaminferError("invalid_request", _NOT_RESUMABLE[self.state], field="stream")
+        return self._client._resume(self)
 
     def _ipython_display_(self) -> None:
         from jupyter_streaminfer.widgets import display_stream

@@ -8,13 +8,16 @@ from jupyter_streaminfer.protocol import (
     Attach,
     Attached,
     Cancel,
+    Continue,
     Embed,
     Embeddings,
     Event,
     Generate,
     Health,
     LoadModel,
+    Metrics,
     ModelStatus,
+    Notice,
     Predict,
     Result,
     Score,
@@ -28,10 +31,13 @@ class Sink(Protocol):
     """Where one stream's events go. Called on the I/O loop, and never blocks it."""
 
     def attached(self, attached: Attached) -> None:
-        """The first thing that is told: which stream this is."""
+        """The first thing that is told: which stream this is. Told again after each lost connection."""
 
     def events(self, events: list[Event]) -> None:
         """New events, in the order of their ``seq``."""
+
+    def notice(self, notice: Notice) -> None:
+        """Something to know about the stream; not one of its events."""
 
     def lost(self, error: StreaminferError) -> None:
         """Nothing more will come, although the stream may go on without this reader."""
@@ -45,6 +51,9 @@ class Transport(Protocol):
 
     async def generate(self, request: Generate, sink: Sink) -> None:
         """Start a stream; returns when ``sink`` was told `Attached`. Cancelling this call ends the stream."""
+
+    async def continue_(self, request: Continue, sink: Sink) -> None:
+        """Start a stream that goes on where another one stopped; otherwise as `generate`."""
 
     async def attach(self, request: Attach, sink: Sink) -> None:
         """Read a stream; returns when ``sink`` was told `Attached`."""
@@ -78,6 +87,9 @@ class Transport(Protocol):
 
     async def health(self) -> Health:
         """How the engine is."""
+
+    async def metrics(self) -> Metrics:
+        """What the engine carries, and what it had to do about it."""
 
     async def close(self) -> None:
         """Tell every sink that it is over, and free what the transport holds."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import msgspec
-from tornado.httpclient import HTTPClientError
-from tornado.iostream import StreamClosedError
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketError, websocket_connect
 
 from jupyter_streaminfer.client.address import Address
 from jupyter_streaminfer.client.errors import ConnectionLostError
+from jupyter_streaminfer.client.reading import Reading
+from jupyter_streaminfer.client.readings import RECONNECT_S, Readings
+from jupyter_streaminfer.client.socket import Socket
 from jupyter_streaminfer.client.transport import Sink
 from jupyter_streaminfer.protocol import (
     Attach,
@@ -19,146 +18,175 @@ from jupyter_streaminfer.protocol import (
     Cancel,
     Cancelled,
     Completed,
+    Continue,
     Delta,
     Embed,
+    Embeddings,
     Error,
+    ErrorInfo,
     Failed,
     Generate,
+    Incomplete,
+    Notice,
     Ok,
     Pong,
     Predict,
     Reply,
     Result,
     Score,
+    Scores,
     ServerMessage,
     StreaminferError,
 )
 
-MAX_FRAME_BYTES = 256 * 2**20
-"""A stream of a million tokens, read again as one merged delta, is about 40 MB of JSON."""
-PING_S = 30.0
-"""Seconds between pings, and without a pong until the connection counts as lost."""
-
-_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
-
 
 class Connection:
-    """Connects when something is asked, and again after a loss. Used on the I/O loop only."""
+    """Connects when something is asked, and by itself after a loss while streams are read, which then go on.
 
-    def __init__(self, address: Address) -> None:
+    A reader sees each event once and in order: what a connection brings is checked, and one that leaves something
+    out or repeats it is given up for another. Used on the I/O loop only.
+    """
+
+    def __init__(self, address: Address, reconnect_s: float = RECONNECT_S) -> None:
+        """``reconnect_s``: how long a lost connection is tried to be had back while something is read."""
         self._address = address
-        self._socket: WebSocketClientConnection | None = None
-        self._attempt = 0
-        """Counts connections, so that what a lost one still says is not taken for the new one's."""
-        self._ended = 0
-        """The last attempt whose connection is over."""
-        self._connecting = asyncio.Lock()
+        self._socket: Socket | None = None
+        self._connecting: asyncio.Task[Socket] | None = None
         self._asked: dict[str, asyncio.Future[Reply]] = {}
         """Requests that wait for their answer."""
-        self._opening: dict[str, Sink | None] = {}
-        """The sinks of those whose answer begins a stream; None where nobody wants that stream any longer."""
-        self._sinks: dict[str, Sink] = {}
-        """The streams that are being read."""
+        self._opening: dict[str, Reading | None] = {}
+        """Those whose answer begins a stream; None where nobody wants that stream any longer."""
+        self._readings = Readings(address.url, reconnect_s, self._connect, self._send)
 
     async def ask(self, request: Predict | Embed | Score | Cancel, text: bytes) -> Reply:
         """Send a request and wait for its one answer."""
-        return await self._send(request.id, text, None)
+        return await self._send(await self._connect(), request.id, text, None)
 
-    async def open(self, request: Generate | Attach, text: bytes, sink: Sink) -> None:
+    async def open(self, request: Generate | Continue | Attach, text: bytes, sink: Sink) -> None:
         """Send a request that begins a stream, and wait until the sink was told which."""
+        reading = Reading(sink, request.after, request.epoch) if isinstance(request, Attach) else Reading(sink)
         try:
-            await self._send(request.id, text, sink)
+            await self._send(await self._connect(), request.id, text, reading)
         except asyncio.CancelledError:
-            if isinstance(request, Generate) and request.id in self._opening:
+            if not isinstance(request, Attach) and request.id in self._opening:
                 self._opening[request.id] = None
             raise
 
     def close(self) -> None:
         """End the connection and every reading on it, without waiting for the server to say goodbye too."""
-        self._fail("The client was closed; what was received is kept.")
+        self._give_up(ConnectionLostError("The client was closed; what was received is kept."))
+        self._readings.close()
+        if self._connecting is not None:
+            self._connecting.cancel()
 
-    async def _send(self, id: str, text: bytes, sink: Sink | None) -> Reply:
-        socket = await self._connect()
+    # Connecting.
+
+    async def _connect(self) -> Socket:
+        """The connection, which all who want one wait for together."""
+        if self._socket is not None:
+            return self._socket
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._new_socket())
+            # Read, also where whoever waited was cancelled.
+            self._connecting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._connecting)
+
+    async def _new_socket(self) -> Socket:
+        socket = Socket(self._address, self._route, self._on_unknown, self._lose)
+        await socket.connect()
+        self._socket = socket
+        return socket
+
+    def _lose(self, socket: Socket) -> None:
+        """Part with the connection; what is read goes on over another one."""
+        socket.close()
+        self._socket = None
+        self._fail_asked(
+            ConnectionLostError(
+                f"The connection to {self._address.url} was lost before the server answered: whether it took the "
+                "request is not known. client.streams() lists the streams that it has.",
+                sent=True,
+            )
+        )
+        self._readings.interrupted(socket.held_s)
+
+    def _give_up(self, error: ConnectionLostError) -> None:
+        """Part with the connection and all that was read over it."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.close()
+        self._fail_asked(error)
+        self._readings.lose(error)
+
+    def _fail_asked(self, error: ConnectionLostError) -> None:
+        self._opening.clear()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(error)
+
+    # What is sent.
+
+    async def _send(self, socket: Socket, id: str, text: bytes, reading: Reading | None) -> Reply:
+        if socket.ended:
+            raise ConnectionLostError(f"The connection to {self._address.url} was lost.")
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._asked[id] = answer
-        if sink is not None:
-            self._opening[id] = sink
+        if reading is not None:
+            self._opening[id] = reading
         try:
-            await socket.write_message(text)
+            await socket.write(text)
             return await answer
-        except (WebSocketClosedError, StreamClosedError):
-            raise self._loss() from None
+        except OSError:
+            # The socket has ended or is about to, and that fails the answer, unless it had come already.
+            return await answer
         finally:
             self._asked.pop(id, None)
             if answer.done() and not answer.cancelled():
                 # Read, also where the asker was cancelled just after it came.
                 answer.exception()
 
-    async def _connect(self) -> WebSocketClientConnection:
-        async with self._connecting:
-            if self._socket is not None:
-                return self._socket
-            self._attempt += 1
-            try:
-                socket = await websocket_connect(
-                    self._address.request("ws", websocket=True),
-                    on_message_callback=partial(self._receive, self._attempt),
-                    ping_interval=PING_S,
-                    ping_timeout=PING_S,
-                    max_message_size=MAX_FRAME_BYTES,
-                    resolver=self._address.resolver(),
-                )
-            except (HTTPClientError, OSError, WebSocketError) as error:
-                raise self._address.refusal(error) from None
-            if self._ended == self._attempt:
-                raise self._loss()
-            self._socket = socket
-            return socket
+    # What comes.
 
-    def _receive(self, attempt: int, frame: str | bytes | None) -> None:
-        if attempt != self._attempt:
-            return
-        if frame is None:
-            self._ended = attempt
-            self._lose(self._loss())
-            return
-        try:
-            message = _decoder.decode(frame)
-        except msgspec.DecodeError as error:
-            self._fail(
-                f"The server at {self._address.url} sent what this client does not know ({error}). Install the same "
-                "version of jupyter_streaminfer on both sides."
-            )
-            return
-        self._route(message)
-
-    def _route(self, message: ServerMessage) -> None:
+    def _route(self, socket: Socket, message: ServerMessage) -> None:
         match message:
-            case Delta() | Completed() | Cancelled() | Failed():
-                if (sink := self._sinks.get(message.stream)) is not None:
-                    sink.events([message])
-                    if not isinstance(message, Delta):
-                        del self._sinks[message.stream]
+            case Delta() | Completed() | Cancelled() | Failed() | Incomplete():
+                if not self._readings.feed(message):
+                    self._lose(socket)
+            case Notice():
+                self._readings.notice(message)
             case Attached():
-                self._begin(message)
-                self._answer(message.id, message)
+                self._begin(socket, message)
             case Error(id=None):
                 # The server could not read whose it is; it answers in order, so only what still waits can be meant.
                 for id in list(self._asked):
                     self._refuse(id, message)
             case Error(id=str(id)):
                 self._refuse(id, message)
-            case Result() | Ok() | Pong():
+            case Result() | Embeddings() | Scores() | Ok() | Pong():
                 self._answer(message.id, message)
 
-    def _begin(self, attached: Attached) -> None:
-        sink = self._opening.pop(attached.id, None)
-        if sink is not None:
-            self._sinks[attached.stream] = sink
-            sink.attached(attached)
-        elif self._socket is not None:
-            request = Cancel(f"{attached.id}-abandoned", attached.stream)
-            self._socket.write_message(msgspec.json.encode(request))
+    def _on_unknown(self, socket: Socket, error: Exception) -> None:
+        self._give_up(
+            ConnectionLostError(
+                f"The server at {self._address.url} sent what this client does not know ({error}). Install the same "
+                "version of jupyter_streaminfer on both sides."
+            )
+        )
+
+    def _begin(self, socket: Socket, attached: Attached) -> None:
+        reading = self._opening.pop(attached.id, None)
+        if reading is None:
+            socket.post(msgspec.json.encode(Cancel(f"{attached.id}-abandoned", attached.stream)))
+            return
+        try:
+            reading.attached(attached)
+        except StreaminferError as error:
+            # Now: the events that follow are not those that the reader waits for.
+            self._readings.remove(attached.stream)
+            self._fail(attached.id, error)
+            return
+        self._readings.add(reading)
+        self._answer(attached.id, attached)
 
     def _answer(self, id: str, reply: Reply) -> None:
         if (answer := self._asked.get(id)) is not None and not answer.done():
@@ -166,35 +194,9 @@ class Connection:
 
     def _refuse(self, id: str, error: Error) -> None:
         self._opening.pop(id, None)
+        info = ErrorInfo(error.code, error.message, error.retryable, error.field, error.retry_after_ms)
+        self._fail(id, StreaminferError.of(info))
+
+    def _fail(self, id: str, error: StreaminferError) -> None:
         if (answer := self._asked.get(id)) is not None and not answer.done():
-            answer.set_exception(
-                StreaminferError(
-                    error.code,
-                    error.message,
-                    field=error.field,
-                    retryable=error.retryable,
-                    retry_after_ms=error.retry_after_ms,
-                )
-            )
-
-    def _loss(self) -> ConnectionLostError:
-        return ConnectionLostError(
-            f"The connection to {self._address.url} was lost; what was received is kept. The next call connects again: "
-            "client.attach(stream.id) reads the stream from its start."
-        )
-
-    def _fail(self, reason: str) -> None:
-        """Give the connection up."""
-        if self._socket is not None:
-            self._socket.close(1000)
-            self._lose(ConnectionLostError(reason))
-
-    def _lose(self, error: ConnectionLostError) -> None:
-        self._socket = None
-        self._opening.clear()
-        sinks, self._sinks = self._sinks, {}
-        for sink in sinks.values():
-            sink.lost(error)
-        for answer in self._asked.values():
-            if not answer.done():
-                answer.set_exception(error)
+            answer.set_exception(error)

@@ -14,6 +14,8 @@ from jupyter_streaminfer.protocol import Attached, Event, Notice, StreaminferErr
 if TYPE_CHECKING:
     from jupyter_streaminfer.engine.stream import Stream
 
+FRAME_DELTAS = 512
+"""Deltas of one frame at most: a link that is cut again and again gets on by whole frames."""
 MAX_NOTICES = 8
 """Notices that wait to be taken; a new one takes the oldest's place."""
 
@@ -90,12 +92,13 @@ class Cursor:
         return events
 
     def take_frames(self) -> list[bytes]:
-        """`take_notices` and `take`, each as JSON text."""
+        """`take_notices` and `take`, each as JSON text; a long delta in several."""
         frames = [_encode(notice) for notice in self.take_notices()] if self._notices else []
         first, deltas = self.position + 1, self.stream.deltas
         if first < deltas:
             self._refuse_below_floor()
-            frames.append(self.stream.frame(first, deltas - 1))
+            for begin in range(first, deltas, FRAME_DELTAS):
+                frames.append(self.stream.frame(begin, min(begin + FRAME_DELTAS, deltas) - 1))
         if self.stream.terminal is not None and first < self.stream.head:
             frames.append(_encode(self.stream.terminal))
         self._taken()

@@ -61,7 +61,11 @@ class Pressure:
 
     def _tick(self, executor: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
-        self._looking = loop.run_in_executor(executor, self._look, list(self._workers()))
+        try:
+            self._looking = loop.run_in_executor(executor, self._look, list(self._workers()))
+        except RuntimeError:
+            # The interpreter is on its way out, and starts nothing any more.
+            return
         self._looking.add_done_callback(lambda seen: self._seen(loop, executor, seen))
 
     def _seen(self, loop: asyncio.AbstractEventLoop, executor: ThreadPoolExecutor, seen: asyncio.Future[Load]) -> None:

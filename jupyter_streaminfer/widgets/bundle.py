@@ -29,11 +29,13 @@ def stream_bundle(snapshot: Snapshot) -> tuple[dict[str, Any], dict[str, Any]]:
     """Data and metadata that our JupyterLab extension shows live, reading the stream from the page's server."""
     fields = snapshot.as_json()
     data = text_bundle(snapshot) | {STREAM_MIME: {name: fields[name] for name in ("text", "state", "error")}}
-    metadata = {STREAM_MIME: {name: fields[name] for name in ("stream", "epoch", "request", "figures")}}
+    about = ("stream", "epoch", "request", "begun", "figures", "resumable")
+    metadata = {STREAM_MIME: {name: fields[name] for name in about}}
     return data, metadata
 
 
 def _ending(snapshot: Snapshot) -> str:
     if snapshot.error is not None:
         return f"[{snapshot.state}: {snapshot.error.message}]"
-    return {"streaming": "[streaming…]", "cancelled": "[stopped]"}.get(snapshot.state, "")
+    endings = {"streaming": "[streaming…]", "cancelled": "[stopped]", "incomplete": "[incomplete: its time was over]"}
+    return endings.get(snapshot.state, "")

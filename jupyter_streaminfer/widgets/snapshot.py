@@ -7,13 +7,16 @@ from typing import Any, Literal
 import msgspec
 
 from jupyter_streaminfer.client import ClientStream
+from jupyter_streaminfer.client.received import Received
 from jupyter_streaminfer.protocol import ErrorInfo, Generate
+from jupyter_streaminfer.protocol import Snapshot as Beginning
 
-State = Literal["streaming", "completed", "cancelled", "failed", "disconnected"]
+State = Literal["streaming", "completed", "incomplete", "cancelled", "failed", "disconnected"]
 
 _STATES: dict[str, State] = {
     "open": "streaming",
     "completed": "completed",
+    "incomplete": "incomplete",
     "cancelled": "cancelled",
     "failed": "failed",
     "lost": "disconnected",
@@ -29,11 +32,11 @@ class Figures(msgspec.Struct, frozen=True):
     ttft_ms: float | None
 
     @classmethod
-    def of(cls, at_ms: list[float]) -> Figures:
-        """From the times of the tokens, in milliseconds since the request was accepted."""
+    def of(cls, at_ms: list[float], before: int = 0) -> Figures:
+        """From the times of the tokens, in milliseconds since the request was accepted; ``before``: those untimed."""
         span = at_ms[-1] - at_ms[0] if at_ms else 0.0
         rate = (len(at_ms) - 1) * 1000 / span if span > 0 else None
-        return cls(len(at_ms), rate, at_ms[0] if at_ms else None)
+        return cls(before + len(at_ms), rate, at_ms[0] if at_ms else None)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -42,26 +45,43 @@ class Snapshot(msgspec.Struct, frozen=True):
     stream: str
     epoch: str
     request: Generate | None
+    begun: Beginning | None
+    """What ``text`` and ``figures`` have of the streams that this one goes on after."""
     text: str
     state: State
     figures: Figures
     error: ErrorInfo | None
+    resumable: bool
+    """Whether another stream may go on where this one stopped."""
 
     @classmethod
     def of(cls, stream: ClientStream) -> Snapshot:
         """The stream as it is now."""
-        state, error = _STATES[stream.state], stream.error
+        state, error, previous = _STATES[stream.state], stream.error, stream.previous
+        begun = None if previous is None else Beginning(previous.full_text, _tokens(previous))
         return cls(
             stream=stream.id,
             epoch=stream.epoch,
             request=stream.request,
-            text=stream.text,
+            begun=begun,
+            text=stream.full_text,
             state=state,
-            figures=Figures.of(stream.at_ms),
+            figures=Figures.of(stream.at_ms, _untimed(stream)),
             error=None if error is None else error.info,
+            resumable=stream.resumable,
         )
 
     def as_json(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return fields
+
+
+def _untimed(stream: Received) -> int:
+    """The tokens of ``full_text`` that have no time in this stream."""
+    before = 0 if stream.previous is None else _tokens(stream.previous)
+    return before + (0 if stream.snapshot is None else stream.snapshot.tokens)
+
+
+def _tokens(stream: Received) -> int:
+    return _untimed(stream) + len(stream.at_ms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,17 @@ class TokenStream(anywidget.AnyWidget):
     """Whether the server of the page has the stream."""
     request = traitlets.Dict(allow_none=True).tag(sync=True)
     """The `Generate` that started it, for Retry; None where it is unknown."""
+    begun = traitlets.Dict(allow_none=True).tag(sync=True)
+    """``text`` and ``tokens`` of the streams that this one goes on after, which are part of what is shown, or None."""
     text = traitlets.Unicode().tag(sync=True)
     state = traitlets.Unicode().tag(sync=True)
-    """``connecting``, ``streaming``, ``completed``, ``cancelled``, ``failed`` or ``disconnected``."""
+    """``connecting``, ``streaming``, ``completed``, ``incomplete``, ``cancelled``, ``failed`` or ``disconnected``."""
     figures = traitlets.Dict(allow_none=True).tag(sync=True)
     """``tokens``, ``tokens_per_s`` and ``ttft_ms`` so far."""
     error = traitlets.Dict(allow_none=True).tag(sync=True)
     """The `ErrorInfo` of what went wrong, or None."""
+    resumable = traitlets.Bool().tag(sync=True)
+    """Whether another stream may go on where this one stopped."""
     direct = traitlets.Bool().tag(sync=True)
     """Set by a page that reads the stream by itself: it needs no snapshot but the last."""
 
@@ -84,16 +89,21 @@ class TokenStream(anywidget.AnyWidget):
                 setattr(self, name, value)
 
     def _receive(self, widget: object, content: dict[str, Any], buffers: object) -> None:
-        """Stop or retry for a page that cannot ask the server itself; waits for nothing."""
+        """Stop, retry or continue for a page that cannot ask the server itself; waits for nothing."""
         match content.get("type"):
             case "cancel":
                 self._shown.cancel(wait=False)
             case "retry" if self._shown.done:
-                threading.Thread(target=self._retry, name="streaminfer-retry", daemon=True).start()
+                self._start(self._shown.retry)
+            case "continue" if self._shown.done:
+                self._start(self._shown.resume)
 
-    def _retry(self) -> None:
+    def _start(self, start: Callable[[], ClientStream]) -> None:
+        threading.Thread(target=self._show_next, args=(start,), name="streaminfer-retry", daemon=True).start()
+
+    def _show_next(self, start: Callable[[], ClientStream]) -> None:
         try:
-            stream = self._shown.retry()
+            stream = start()
         except StreaminferError as error:
             with self.hold_sync():
                 self.state, self.error = "failed", msgspec.to_builtins(error.info)

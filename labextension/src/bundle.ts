@@ -1,6 +1,6 @@
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 
-import { isFinal, type ISnapshot } from './snapshot';
+import { isFinal, type ISnapshot, type StreamState } from './snapshot';
 
 type Bundle = IRenderMime.IMimeModel['data'];
 
@@ -15,16 +15,18 @@ export function readBundle(model: IRenderMime.IMimeModel): ISnapshot {
     stream: about.stream ?? null,
     epoch: about.epoch ?? null,
     request: model.trusted ? (about.request ?? null) : null,
+    begun: about.begun ?? null,
     figures: about.figures ?? null,
     text: shown.text,
     state: shown.state,
-    error: shown.error
+    error: shown.error,
+    resumable: about.resumable ?? false
   };
 }
 
 /** The output that says `snapshot`, for viewers with and without this extension. */
 export function writeBundle(snapshot: ISnapshot): { data: Bundle; metadata: Bundle } {
-  const { text, state, error, stream, epoch, request, figures } = snapshot;
+  const { text, state, error, stream, epoch, request, begun, figures, resumable } = snapshot;
   const ending = describeEnding(snapshot);
   const html =
     `<pre style="white-space: pre-wrap; overflow-wrap: anywhere">${escape(text)}</pre>` +
@@ -36,15 +38,20 @@ export function writeBundle(snapshot: ISnapshot): { data: Bundle; metadata: Bund
   };
   return {
     data: data as unknown as Bundle,
-    metadata: { [MIME_TYPE]: { stream, epoch, request, figures } } as unknown as Bundle
+    metadata: { [MIME_TYPE]: { stream, epoch, request, begun, figures, resumable } } as unknown as Bundle
   };
 }
+
+const ENDINGS: Partial<Record<StreamState, string>> = {
+  cancelled: '[stopped]',
+  incomplete: '[incomplete: its time was over]'
+};
 
 function describeEnding({ state, error }: ISnapshot): string {
   if (error) {
     return `[${state}: ${error.message}]`;
   }
-  return state === 'cancelled' ? '[stopped]' : isFinal(state) ? '' : '[streaming…]';
+  return ENDINGS[state] ?? (isFinal(state) ? '' : '[streaming…]');
 }
 
 function escape(text: string): string {

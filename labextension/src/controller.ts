@@ -1,18 +1,22 @@
+import { whatWentWrong } from './ending';
+import type { IReaderEvents, Terminal } from './events';
 import { Meter } from './figures';
-import type { Cancelled, Delta, ErrorInfo } from './protocol';
+import { Notices } from './notices';
+import type { Continue, Delta, ErrorInfo, Generate, Notice, Snapshot } from './protocol';
 import type { IServer } from './server';
-import { isFinal, type ISnapshot } from './snapshot';
-import { TokenStreamView } from './tokenStreamView';
-import { StreamReader, type IReaderEvents, type Terminal } from './transport';
+import { canContinue, isFinal, type ISnapshot, type StreamState } from './snapshot';
+import { TokenStreamView, type Offer } from './tokenStreamView';
+import { StreamReader } from './transport';
 
 /** What surrounds a view: an output of JupyterLab, or a widget with a kernel behind it. */
 export interface IHost {
   server: IServer | null;
   /** The page reads the stream from the server by itself. */
   attached?(): void;
-  /** Stop or retry in another way than through the server. */
+  /** Stop, retry or continue in another way than through the server. */
   stop?(): void;
   retry?(): void;
+  continue?(): void;
   /** The page started a stream of its own, or read a stream to its end: what a saved notebook should hold. */
   changed(snapshot: ISnapshot, started: boolean): void;
 }
@@ -29,7 +33,13 @@ export class TokenStreamController implements IReaderEvents {
       },
       retry: () => {
         this._retry();
+      },
+      continue: () => {
+        this._continue();
       }
+    });
+    this._notices = new Notices((words, detail) => {
+      this._view.setNotice(words, detail);
     });
   }
 
@@ -41,26 +51,33 @@ export class TokenStreamController implements IReaderEvents {
       this._render(snapshot);
       if (isFinal(snapshot.state)) {
         this._reader?.dispose();
+        this._notices.clear();
       }
     }
   }
 
   dispose(): void {
     this._reader?.dispose();
+    this._notices.clear();
     this._view.dispose();
   }
 
   // What the reader tells.
 
-  attached(stream: string, epoch: string, fresh: boolean): void {
+  attached(stream: string, epoch: string, beginning: Snapshot | null): void {
     const started = this._current?.stream !== stream;
     this._live = this._read = true;
-    if (fresh) {
-      this._meter = new Meter();
-      this._fresh = true;
+    this._notices.clear();
+    if (started) {
+      this._update({ begun: this._asked?.begun ?? null, resumable: false });
     }
-    this._update({ stream, epoch, state: 'streaming', error: null });
-    this._view.setState('streaming');
+    if (beginning) {
+      const begun = this._current?.begun;
+      this._meter = new Meter(begun?.tokens, beginning.tokens);
+      this._beginning = (begun?.text ?? '') + beginning.text;
+    }
+    this._update({ stream, epoch });
+    this._say('streaming');
     this._host.attached?.();
     if (started && this._current) {
       this._started = true;
@@ -69,39 +86,40 @@ export class TokenStreamController implements IReaderEvents {
   }
 
   delta(delta: Delta): void {
+    this._begin();
     this._meter.add(delta);
-    if (this._fresh) {
-      this._fresh = false;
-      this._update({ text: delta.text });
-      this._view.setText(delta.text);
-    } else {
-      this._update({ text: (this._current?.text ?? '') + delta.text });
-      this._view.append(delta.text);
-    }
+    this._update({ text: (this._current?.text ?? '') + delta.text });
+    this._view.append(delta.text);
     this._view.setFigures(this._meter.figures());
+    this._notices.delta();
+  }
+
+  notice(notice: Notice): void {
+    this._notices.notice(notice);
   }
 
   ended(event: Terminal): void {
-    if (this._fresh) {
-      this._fresh = false;
-      this._update({ text: '' });
-      this._view.setText('');
-    }
+    this._begin();
     this._live = false;
-    const error = whatWentWrong(event);
-    this._update({ state: event.type, error, figures: this._meter.figures(event) });
+    this._asked = null;
+    this._notices.clear();
+    this._update({ figures: this._meter.figures(event), resumable: event.type === 'failed' && !!event.resumable });
     this._view.setFigures(this._current?.figures ?? null);
-    this._view.setState(event.type, error);
+    this._say(event.type, whatWentWrong(event));
     if (this._current) {
       this._host.changed(this._current, this._started);
     }
   }
 
   refused(error: ErrorInfo): void {
+    const asked = this._asked;
     this._live = false;
-    if (this._retrying) {
-      this._update({ state: 'failed', error });
-      this._view.setState('failed', error);
+    this._asked = null;
+    this._notices.clear();
+    if (asked) {
+      // Where the server was only busy or out of reach, what could be continued before still can be.
+      this._update({ resumable: asked.begun !== null && error.retryable === true });
+      this._say('failed', error);
     } else if (!this._host.retry) {
       const gone = error.code === 'stream_not_found';
       const message = gone ? 'The server no longer has this stream. This is the text that was saved.' : error.message;
@@ -112,14 +130,29 @@ export class TokenStreamController implements IReaderEvents {
     }
   }
 
+  waiting(error: ErrorInfo, ms: number): void {
+    this._notices.refused(error, ms);
+  }
+
+  withdrawn(): void {
+    this._notices.clear();
+    if (this._asked) {
+      this._render(this._asked.before);
+      this._asked = null;
+    }
+  }
+
   lost(): void {
     this._live = false;
+    this._notices.clear();
     this._view.setState(this._read ? 'disconnected' : 'connecting');
   }
 
   private _start(snapshot: ISnapshot): void {
     this._reader?.dispose();
-    this._live = this._read = this._started = this._retrying = false;
+    this._notices.clear();
+    this._live = this._read = this._started = false;
+    this._asked = this._beginning = null;
     this._render(snapshot);
     if (!isFinal(snapshot.state) && snapshot.stream !== null && this._host.server) {
       this._view.setState('connecting');
@@ -137,18 +170,46 @@ export class TokenStreamController implements IReaderEvents {
 
   private _retry(): void {
     const request = this._current?.request;
-    if (!this._host.server || !request) {
+    if (this._host.server && request) {
+      this._ask(this._host.server, request, null);
+      this._update({ text: '', figures: null });
+      this._view.setText('');
+      this._view.setFigures(null);
+    } else {
       this._host.retry?.();
-      return;
     }
-    this._reader?.dispose();
-    this._retrying = true;
-    this._update({ state: 'connecting', text: '', error: null, figures: null });
-    this._view.setText('');
-    this._view.setFigures(null);
-    this._view.setState('connecting');
-    this._reader = new StreamReader(this._host.server, this);
-    this._reader.generate(request);
+  }
+
+  private _continue(): void {
+    const { stream, text, figures } = this._current ?? {};
+    if (this._host.server && stream) {
+      const begun = { text: text ?? '', tokens: figures?.tokens ?? 0 };
+      this._ask(this._host.server, { type: 'continue', id: '', stream }, begun);
+    } else {
+      this._host.continue?.();
+    }
+  }
+
+  /** Start a stream of the page's own, which comes after what has `begun`, if anything. */
+  private _ask(server: IServer, request: Generate | Continue, begun: Snapshot | null): void {
+    if (this._current) {
+      this._asked = { before: this._current, begun };
+      this._reader?.dispose();
+      this._live = this._read = false;
+      this._beginning = null;
+      this._say('connecting');
+      this._reader = new StreamReader(server, this);
+      this._reader.start(request);
+    }
+  }
+
+  /** Show the stream's beginning, not before more of it is there: a page that was reloaded has its text meanwhile. */
+  private _begin(): void {
+    if (this._beginning !== null && this._beginning !== this._current?.text) {
+      this._update({ text: this._beginning });
+      this._view.setText(this._beginning);
+    }
+    this._beginning = null;
   }
 
   private _render(snapshot: ISnapshot): void {
@@ -156,10 +217,21 @@ export class TokenStreamController implements IReaderEvents {
     this._view.setPrompt(snapshot.request?.prompt ?? '');
     this._view.setText(snapshot.text);
     this._view.setFigures(snapshot.figures);
-    this._view.setState(snapshot.state, snapshot.error);
-    this._view.setRetryable(
-      this._host.retry !== undefined || (snapshot.request !== null && this._host.server !== null)
-    );
+    this._say(snapshot.state, snapshot.error);
+  }
+
+  private _say(state: StreamState, error: ErrorInfo | null = null): void {
+    this._update({ state, error });
+    this._view.setState(state, error);
+    this._view.setOffer(this._offer());
+  }
+
+  private _offer(): Offer | null {
+    const direct = this._host.server !== null;
+    if (this._current && canContinue(this._current) && (direct || this._host.continue !== undefined)) {
+      return 'continue';
+    }
+    return this._host.retry !== undefined || (direct && this._current?.request) ? 'retry' : null;
   }
 
   private _update(change: Partial<ISnapshot>): void {
@@ -169,30 +241,17 @@ export class TokenStreamController implements IReaderEvents {
   }
 
   private readonly _view: TokenStreamView;
+  private readonly _notices: Notices;
   private _reader: StreamReader | null = null;
   private _current: ISnapshot | null = null;
   private _meter = new Meter();
   /** Whether the reader is attached now, and whether it ever was. */
   private _live = false;
   private _read = false;
-  private _fresh = false;
-  /** Whether the page asked for a stream of its own, and whether it got one. */
-  private _retrying = false;
+  /** The text that the next delta follows, where that is not what is shown. */
+  private _beginning: string | null = null;
+  /** What was shown when the page asked for a stream of its own, and what that stream comes after. */
+  private _asked: { before: ISnapshot; begun: Snapshot | null } | null = null;
+  /** Whether the page got a stream of its own. */
   private _started = false;
-}
-
-const CANCELLED: Record<Cancelled['reason'], string> = {
-  client: '',
-  abandoned: 'The stream was cancelled: nobody read it for too long.',
-  unload: 'The stream was cancelled: its model was unloaded.',
-  shutdown: 'The stream was cancelled: the server was stopped.'
-};
-
-/** Why a stream did not end in order; a reader's own Stop is no error. */
-function whatWentWrong(event: Terminal): ErrorInfo | null {
-  if (event.type === 'failed') {
-    return event.error;
-  }
-  const message = event.type === 'cancelled' ? CANCELLED[event.reason] : '';
-  return message ? { code: 'cancelled', message } : null;
 }

@@ -3,6 +3,12 @@ import type { IFigures } from './snapshot';
 
 /** Counts a stream's tokens and reads its speed from the server's own times, so a late reader sees the true speed. */
 export class Meter {
+  /** `begun`: the tokens of the streams that this one goes on after; `skipped`: those of its own that are not told. */
+  constructor(
+    private readonly _begun = 0,
+    private readonly _skipped = 0
+  ) {}
+
   add(delta: Delta): void {
     this._tokens += delta.token_ids.length;
     this._first ??= delta.at_ms[0] ?? null;
@@ -11,12 +17,11 @@ export class Meter {
 
   /** The figures so far, or at the end with the server's own count. */
   figures(end?: { usage: Usage; timings: Timings }): IFigures {
-    const tokens = end?.usage.completion_tokens ?? this._tokens;
     const span = this._first === null || this._last === null ? 0 : this._last - this._first;
     return {
-      tokens,
-      tokens_per_s: span > 0 ? ((tokens - 1) * 1000) / span : null,
-      ttft_ms: end ? end.timings.ttft_ms : this._first
+      tokens: this._begun + (end?.usage.completion_tokens ?? this._skipped + this._tokens),
+      tokens_per_s: span > 0 ? ((this._tokens - 1) * 1000) / span : null,
+      ttft_ms: end ? end.timings.ttft_ms : this._skipped ? null : this._first
     };
   }
 

@@ -32,13 +32,22 @@ export function pageServer(page: Document = document): IServer | null {
   return { wsUrl: url.href, token };
 }
 
+/** What this page is called to the server, which is fair between clients and bounds each of them. */
+const CLIENT = newId() + newId();
+
 /** The address of the native WebSocket. */
 export function streamAddress(server: IServer): string {
   const url = new URL('streaminfer/ws', server.wsUrl);
+  url.searchParams.set('client', CLIENT);
   if (server.token) {
     url.searchParams.set('token', server.token);
   }
   return url.href;
+}
+
+/** A name that nothing else is likely to have. */
+export function newId(): string {
+  return Math.random().toString(36).slice(2);
 }
 
 function setting(config: Record<string, unknown>, name: string): string {

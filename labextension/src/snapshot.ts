@@ -1,7 +1,8 @@
-import type { ErrorInfo, Generate } from './protocol';
+import type { ErrorInfo, Generate, Snapshot } from './protocol';
 
-/** Where a view stands; the last four are ends, `disconnected` one that may be followed by a reconnection. */
-export type StreamState = 'connecting' | 'streaming' | 'completed' | 'cancelled' | 'failed' | 'disconnected';
+/** Where a view stands; the last five are ends, `disconnected` one that may be followed by a reconnection. */
+export type StreamState =
+  'connecting' | 'streaming' | 'completed' | 'incomplete' | 'cancelled' | 'failed' | 'disconnected';
 
 export interface IFigures {
   tokens: number;
@@ -16,13 +17,22 @@ export interface ISnapshot {
   stream: string | null;
   epoch: string | null;
   request: Generate | null;
+  /** What `text` and `figures` have of the streams that this one goes on after; null where it began by itself. */
+  begun: Snapshot | null;
   text: string;
   state: StreamState;
   figures: IFigures | null;
   error: ErrorInfo | null;
+  /** Whether the server can go on where a stream that failed stopped. */
+  resumable: boolean;
 }
 
 /** Whether nothing can follow this state. */
 export function isFinal(state: StreamState): boolean {
-  return state === 'completed' || state === 'cancelled' || state === 'failed';
+  return state === 'completed' || state === 'incomplete' || state === 'cancelled' || state === 'failed';
+}
+
+/** Whether another stream can go on where this one stopped. */
+export function canContinue({ stream, state, resumable }: ISnapshot): boolean {
+  return stream !== null && (state === 'incomplete' || (state === 'failed' && resumable));
 }

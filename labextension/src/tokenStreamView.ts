@@ -5,12 +5,19 @@ import { isFinal, type IFigures, type StreamState } from './snapshot';
 export interface IViewActions {
   stop(): void;
   retry(): void;
+  continue(): void;
 }
+
+/** What is offered once a stream has ended: to begin again, or to go on where it stopped. */
+export type Offer = 'retry' | 'continue';
+
+const OFFERS: Record<Offer, string> = { retry: 'Retry', continue: 'Continue' };
 
 const LABELS: Record<StreamState, string> = {
   connecting: 'Connecting…',
   streaming: 'Streaming',
   completed: 'Completed',
+  incomplete: 'Stopped at its deadline',
   cancelled: 'Stopped',
   failed: 'Failed',
   disconnected: 'Disconnected'
@@ -41,21 +48,25 @@ export class TokenStreamView {
     this._state = element('span', 'jp-TokenStream-state');
     this._state.setAttribute('role', 'status');
     this._figures = element('span', 'jp-TokenStream-figures');
+    this._notice = element('span', 'jp-TokenStream-notice');
+    this._notice.setAttribute('role', 'status');
     this._stop = button('Stop', 'jp-TokenStream-stop', () => {
       this._stopping = true;
       this._changed();
       actions.stop();
     });
-    this._retry = button('Retry', 'jp-TokenStream-retry', () => {
-      actions.retry();
+    this._again = button(OFFERS.retry, 'jp-TokenStream-again', () => {
+      if (this._offer) {
+        actions[this._offer]();
+      }
     });
     this._copy = button('Copy', 'jp-TokenStream-copy', () => {
       void this._copyText();
     });
     const bar = element('div', 'jp-TokenStream-bar');
     const buttons = element('div', 'jp-TokenStream-buttons');
-    buttons.append(this._stop, this._retry, this._copy);
-    bar.append(this._state, this._figures, buttons);
+    buttons.append(this._stop, this._again, this._copy);
+    bar.append(this._state, this._figures, this._notice, buttons);
     this._root.append(this._text, this._error, bar);
     parent.append(this._root);
     this._draw();
@@ -87,9 +98,11 @@ export class TokenStreamView {
    * `disconnected` without an error is on its way back; with one it is over.
    */
   setState(state: StreamState, error: ErrorInfo | null = null): void {
+    const ran = this._running();
     this._current = state;
     this._message = error?.message ?? '';
     this._stopping &&= this._running();
+    this._following ||= this._running() && !ran; // It goes on: what comes is at the end.
     this._changed();
   }
 
@@ -98,9 +111,16 @@ export class TokenStreamView {
     this._changed();
   }
 
-  /** Whether Retry is offered once the stream has ended. */
-  setRetryable(retryable: boolean): void {
-    this._retryable = retryable;
+  /** Say, beside the figures, what is not as usual; `detail` is shown to whoever points at it. */
+  setNotice(words: string, detail: string): void {
+    this._words = words;
+    this._detail = detail;
+    this._changed();
+  }
+
+  /** What is offered once the stream has ended, if anything. */
+  setOffer(offer: Offer | null): void {
+    this._offer = offer;
     this._changed();
   }
 
@@ -136,15 +156,20 @@ export class TokenStreamView {
     this._root.dataset.state = this._current;
     this._state.textContent = this._label();
     this._figures.textContent = this._measured ? describe(this._measured) : '';
+    this._figures.hidden = !this._measured;
+    this._notice.textContent = this._words;
+    this._notice.title = this._detail;
+    this._notice.hidden = this._words === '';
     this._error.textContent = this._message;
     this._error.hidden = this._message === '';
     this._error.classList.toggle('jp-mod-note', this._current !== 'failed');
     this._stop.disabled = this._stopping;
     this._stop.hidden = !running;
-    this._retry.hidden = running || !this._retryable;
+    this._again.hidden = running || !this._offer;
+    this._again.textContent = OFFERS[this._offer ?? 'retry'];
     this._copy.disabled = this._whole === '';
     if (focused instanceof HTMLElement && focused.hidden && this._root.contains(focused)) {
-      (this._retry.hidden ? this._text : this._retry).focus({ preventScroll: true });
+      (this._again.hidden ? this._text : this._again).focus({ preventScroll: true });
     }
   }
 
@@ -178,8 +203,9 @@ export class TokenStreamView {
   private readonly _error: HTMLElement;
   private readonly _state: HTMLElement;
   private readonly _figures: HTMLElement;
+  private readonly _notice: HTMLElement;
   private readonly _stop: HTMLButtonElement;
-  private readonly _retry: HTMLButtonElement;
+  private readonly _again: HTMLButtonElement;
   private readonly _copy: HTMLButtonElement;
   private _frame = 0;
   private _whole = '';
@@ -190,7 +216,9 @@ export class TokenStreamView {
   private _stopping = false;
   private _message = '';
   private _measured: IFigures | null = null;
-  private _retryable = false;
+  private _words = '';
+  private _detail = '';
+  private _offer: Offer | null = null;
 }
 
 function element(tag: 'div' | 'span', className: string): HTMLElement {

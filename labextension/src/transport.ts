@@ -1,27 +1,13 @@
-import type { AnyRequest, Cancelled, Completed, Delta, ErrorInfo, Failed, Generate, ServerMessage } from './protocol';
-import { streamAddress, type IServer } from './server';
+import { Acknowledger } from './acknowledger';
+import type { IReaderEvents } from './events';
+import { Backoff, isBusy, Patience } from './patience';
+import type { ClientMessage, Continue, Error as ServerError, ErrorInfo, Generate, ServerMessage } from './protocol';
+import { newId, streamAddress, type IServer } from './server';
 
-export type Terminal = Completed | Cancelled | Failed;
-
-/** What a reader tells, in the order of the stream's log: every event once. */
-export interface IReaderEvents {
-  /** The server has the stream; `fresh`: it is read from its start, and what was told before is void. */
-  attached(stream: string, epoch: string, fresh: boolean): void;
-  delta(delta: Delta): void;
-  /** The terminal event. Nothing follows. */
-  ended(event: Terminal): void;
-  /** The server said no, or could never be reached. Nothing follows. */
-  refused(error: ErrorInfo): void;
-  /** The connection is gone; the reader is on its way back. */
-  lost(): void;
-}
-
-const FIRST_DELAY_MS = 250;
-const LONGEST_DELAY_MS = 15_000;
 /** A server that never once accepted the connection is asked this often. */
 const FIRST_ATTEMPTS = 6;
-const SILENCE_MS = 20_000;
-const PONG_MS = 10_000;
+/** A connection on which nothing came for this long is asked whether it lives, and after another such time given up. */
+const HEARTBEAT_MS = 15_000;
 
 /**
  * Reads one stream over the native WebSocket, and comes back after a lost connection.
@@ -43,7 +29,7 @@ export class StreamReader {
   }
 
   /** Start a stream and read it. */
-  generate(request: Generate): void {
+  start(request: Generate | Continue): void {
     this._request = request;
     this._connect();
   }
@@ -53,6 +39,9 @@ export class StreamReader {
     this._cancelling = true;
     if (this._attached && this._stream !== null) {
       this._send({ type: 'cancel', id: newId(), stream: this._stream });
+    } else if (this._stream === null && !this._asked) {
+      this.dispose();
+      this._events.withdrawn();
     }
   }
 
@@ -65,8 +54,10 @@ export class StreamReader {
   private _connect(): void {
     const socket = new WebSocket(streamAddress(this._server));
     this._socket = socket;
+    this._giveUpAfter(HEARTBEAT_MS);
     socket.onopen = () => {
       this._opened = true;
+      this._since = performance.now();
       this._ask();
       this._listen();
     };
@@ -83,7 +74,8 @@ export class StreamReader {
   private _ask(): void {
     const id = (this._id = newId());
     if (this._stream !== null) {
-      this._send({ type: 'attach', id, stream: this._stream, epoch: this._epoch, after: this._after });
+      const [stream, epoch, after] = [this._stream, this._epoch, this._after];
+      this._send({ type: 'attach', id, stream, epoch, after, snapshot: true });
     } else if (this._request) {
       this._asked = true;
       this._send({ ...this._request, id });
@@ -92,102 +84,146 @@ export class StreamReader {
 
   private _receive(message: ServerMessage): void {
     switch (message.type) {
-      case 'attached':
+      case 'attached': {
+        const snapshot = message.snapshot ?? null;
+        const beginning = snapshot ?? (this._after < 0 ? { text: '', tokens: 0 } : null);
         this._stream = message.stream;
         this._epoch = message.epoch;
         this._attached = true;
-        this._failures = 0;
-        this._events.attached(message.stream, message.epoch, this._after < 0);
+        if (snapshot) {
+          this._after = message.floor - 1;
+        }
+        this._events.attached(message.stream, message.epoch, beginning);
         if (this._cancelling) {
           this.cancel();
         }
         break;
+      }
       case 'delta':
-        if (message.seq !== this._after + 1) {
-          this._lose();
-          break;
+        if (this._follows(message.seq)) {
+          this._after = message.last ?? message.seq;
+          this._events.delta(message);
+          this._acknowledger.took(this._after);
         }
-        this._after = message.last ?? message.seq;
-        this._events.delta(message);
         break;
       case 'completed':
+      case 'incomplete':
       case 'cancelled':
       case 'failed':
-        if (message.seq !== this._after + 1) {
-          this._lose();
-          break;
+        if (this._follows(message.seq)) {
+          this.dispose();
+          this._events.ended(message);
         }
-        this.dispose();
-        this._events.ended(message);
+        break;
+      case 'notice':
+        this._events.notice(message);
         break;
       case 'error':
-        if (message.id !== this._id) {
-          break;
+        if (message.id === this._id) {
+          this._fail(message);
         }
-        if (this._stream !== null && (message.field === 'epoch' || message.field === 'after')) {
-          // What was read is void: the server's stream is another one by now. Read that from its start.
-          this._epoch = null;
-          this._after = -1;
-          this._ask();
-          break;
-        }
-        this._refuse({ code: message.code, message: message.message, retryable: message.retryable });
-        break;
-      case 'ok':
-      case 'pong':
-      case 'result':
         break;
     }
   }
 
-  /** Come back later: after 250 ms, doubled each time up to 15 s, and less a random part so that pages spread. */
-  private _lose(): void {
+  /** Whether an event is the one that is due; otherwise the connection is not to be trusted. */
+  private _follows(seq: number): boolean {
+    if (seq !== this._after + 1) {
+      this._lose();
+      return false;
+    }
+    this._backoff.reset();
+    return true;
+  }
+
+  /** The server refused what this connection is for, or goes on with it no longer. */
+  private _fail(error: ServerError): void {
+    if (this._stream === null) {
+      const wait = this._patience.wait(error);
+      if (wait === null) {
+        this._refuse(error);
+      } else {
+        this._drop();
+        this._asked = false;
+        this._comeBack(wait);
+        this._events.waiting(error, wait);
+      }
+    } else if (isBusy(error)) {
+      this._lose(error.retry_after_ms ?? 0);
+    } else if (error.field === 'epoch' || error.field === 'after') {
+      if (error.code !== 'expired') {
+        // What was read is void: the server's stream is another one by now. Read that from its start.
+        this._epoch = null;
+        this._after = -1;
+      } // Else this page lagged too far behind: the snapshot that is asked for has what it missed.
+      this._attached = false;
+      this._acknowledger.clear();
+      this._ask();
+    } else {
+      this._refuse(error);
+    }
+  }
+
+  /** Part with the connection and come back with another one, after `atLeast` milliseconds. */
+  private _lose(atLeast = 0): void {
     if (this._over) {
       return;
     }
+    if (this._since !== null && performance.now() - this._since > 2 * HEARTBEAT_MS) {
+      this._backoff.reset();
+    }
     this._drop();
-    window.clearTimeout(this._timer);
-    this._failures += 1;
+    const wait = this._backoff.next(atLeast);
     if (this._asked && this._stream === null) {
       this._refuse(unreachable('The connection was lost before the stream began.'));
-      return;
-    }
-    if (!this._opened && this._failures >= FIRST_ATTEMPTS) {
+    } else if (!this._opened && this._backoff.failures >= FIRST_ATTEMPTS) {
       this._refuse(unreachable('The Jupyter server did not accept a connection to streaminfer/ws.'));
-      return;
+    } else {
+      this._comeBack(wait);
+      this._events.lost();
     }
-    const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (this._failures - 1));
-    this._timer = window.setTimeout(
-      () => {
-        this._connect();
-      },
-      delay * (0.5 + Math.random() / 2)
-    );
-    this._events.lost();
+  }
+
+  private _comeBack(wait: number): void {
+    this._next(wait, () => {
+      this._connect();
+    });
   }
 
   /** Notice a connection that died without a word: after a silence ask, and after another one give it up. */
   private _listen(): void {
-    window.clearTimeout(this._timer);
-    this._timer = window.setTimeout(() => {
+    this._next(HEARTBEAT_MS, () => {
       this._send({ type: 'ping', id: newId() });
-      this._timer = window.setTimeout(() => {
-        this._lose();
-      }, PONG_MS);
-    }, SILENCE_MS);
+      this._giveUpAfter(HEARTBEAT_MS);
+    });
+  }
+
+  private _giveUpAfter(ms: number): void {
+    this._next(ms, () => {
+      this._lose();
+    });
+  }
+
+  /** Do this next, unless something else is to be done before. */
+  private _next(ms: number, action: () => void): void {
+    window.clearTimeout(this._timer);
+    this._timer = window.setTimeout(action, ms);
   }
 
   private _refuse(error: ErrorInfo): void {
+    const { code, message, retryable } = error;
     this.dispose();
-    this._events.refused(error);
+    this._events.refused({ code, message, retryable });
   }
 
-  private _send(message: AnyRequest): void {
+  private _send(message: ClientMessage): void {
     this._socket?.send(JSON.stringify(message));
   }
 
   private _drop(): void {
     this._attached = false;
+    this._since = null;
+    this._acknowledger.clear();
     if (this._socket) {
       this._socket.onopen = this._socket.onmessage = this._socket.onclose = null;
       this._socket.close();
@@ -195,15 +231,25 @@ export class StreamReader {
     }
   }
 
+  private readonly _backoff = new Backoff();
+  private readonly _patience = new Patience();
+  private readonly _acknowledger = new Acknowledger(seq => {
+    if (this._stream !== null) {
+      this._send({ type: 'ack', stream: this._stream, seq });
+    }
+  });
   private _socket: WebSocket | null = null;
   private _timer = 0;
   private _id = '';
   private _stream: string | null = null;
   private _epoch: string | null = null;
-  private _request: Generate | null = null;
+  private _request: Generate | Continue | null = null;
+  /** The last `seq` that was told; -1 for none. */
   private _after = -1;
-  private _failures = 0;
+  /** Whether the server ever accepted a connection, and when it accepted this one. */
   private _opened = false;
+  private _since: number | null = null;
+  /** Whether the request went out and was not refused. */
   private _asked = false;
   private _attached = false;
   private _cancelling = false;
@@ -212,8 +258,4 @@ export class StreamReader {
 
 function unreachable(message: string): ErrorInfo {
   return { code: 'internal', message, retryable: true };
-}
-
-function newId(): string {
-  return Math.random().toString(36).slice(2);
 }

@@ -9,7 +9,7 @@ interface IModel {
   get<K extends keyof ITraits>(name: K): ITraits[K];
   set(changes: Partial<ITraits>): void;
   save_changes(): void;
-  send(content: { type: 'cancel' | 'retry' }): void;
+  send(content: { type: 'cancel' | 'retry' | 'continue' }): void;
   on(event: 'change', callback: () => void): void;
   off(event: 'change', callback: () => void): void;
 }
@@ -25,10 +25,12 @@ function snapshot(model: IModel): ISnapshot {
     stream: model.get('stream'),
     epoch: model.get('epoch'),
     request: model.get('request'),
+    begun: model.get('begun'),
     text: model.get('text'),
     state: model.get('state'),
     figures: model.get('figures'),
-    error: model.get('error')
+    error: model.get('error'),
+    resumable: model.get('resumable')
   };
 }
 
@@ -44,6 +46,9 @@ function render({ model, el }: { model: IModel; el: HTMLElement }): () => void {
     },
     retry: () => {
       model.send({ type: 'retry' });
+    },
+    continue: () => {
+      model.send({ type: 'continue' });
     },
     changed: (current, started) => {
       if (started) {

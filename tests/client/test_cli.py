@@ -49,8 +49,9 @@ def test_models_and_streams(environ: dict[str, str], server_client: Client) -> N
 
 
 def test_load_and_unload(environ: dict[str, str], server_client: Client, tiny_llama: Path) -> None:
-    out, _ = run(environ, "load", "another", "--path", str(tiny_llama))
+    out, _ = run(environ, "load", "another", "--path", str(tiny_llama), "--placement", "thread")
     assert out.startswith("another is ready")
+    assert server_client.model("another").placement == "thread"
     assert server_client.model("another").state == "ready"
     run(environ, "unload", "another")
     assert "another" not in {model.name for model in server_client.models()}
@@ -62,6 +63,36 @@ def test_generate_is_what_the_client_generates(environ: dict[str, str], server_c
     assert out.splitlines() == (stream.text + "\n").splitlines()
     assert "24 tokens, length" in err
     assert "first token" in err
+
+
+def test_the_options_of_generate_are_those_of_the_client(environ: dict[str, str], server_client: Client) -> None:
+    out, _ = run(
+        environ, "generate", "tiny", "The quick", "--max-tokens", "24", "--seed", "3", "--ignore-eos",
+        "--top-k", "30", "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.3",
+        "--presence-penalty", "0.5", "--frequency-penalty", "0.25", "--stop", "never said", "--stop", "nor this",
+    )  # fmt: skip
+    stream = server_client.generate(
+        "tiny", "The quick", max_tokens=24, seed=3, ignore_eos=True, top_k=30, top_p=0.9, min_p=0.01,
+        repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.25, stop=["never said", "nor this"],
+    ).wait(WAIT_S)  # fmt: skip
+    assert out.splitlines() == (stream.text + "\n").splitlines()
+
+
+def test_a_stop_text_ends_the_answer_before_it(environ: dict[str, str], server_client: Client) -> None:
+    options = ["generate", "tiny", "The quick", "--max-tokens", "24", "--seed", "3", "--ignore-eos"]
+    whole, _ = run(environ, *options)
+    stop = whole[5:8]
+    out, err = run(environ, *options, "--stop", stop)
+    assert out == whole[: whole.index(stop)] + "\n"
+    assert "stop" in err
+
+
+def test_metrics(environ: dict[str, str]) -> None:
+    out, _ = run(environ, "metrics")
+    values = dict(line.split() for line in out.splitlines())
+    assert values["METRIC"] == "VALUE"
+    assert int(values["connections"]) >= 0
+    assert "admitted" in values
 
 
 def test_ctrl_c_cancels(environ: dict[str, str], server_client: Client) -> None:

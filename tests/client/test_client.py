@@ -11,7 +11,7 @@ import pytest
 
 from jupyter_streaminfer.client import Client, connect
 from jupyter_streaminfer.client.connect import embedded
-from jupyter_streaminfer.protocol import ChatMessage, Generate, StreaminferError
+from jupyter_streaminfer.protocol import ChatMessage, Deadlines, Generate, StreaminferError
 
 WAIT_S = 60
 
@@ -93,6 +93,7 @@ EVERYTHING: dict[str, Any] = {
     "chunk_tokens": 2,
     "ignore_eos": True,
     "max_tokens": 4,
+    "deadlines": Deadlines(total_ms=60_000.0),
 }
 
 
@@ -109,6 +110,53 @@ def test_one_stop_text_needs_no_list(client: Client) -> None:
     stream = client.generate("tiny", "The", stop="never said", max_tokens=2)
     assert stream.request is not None
     assert stream.request.stop == ["never said"]
+
+
+def test_a_deadline_for_the_whole_ends_it_in_order(client: Client) -> None:
+    stream = client.generate("tiny", "The", max_tokens=15_000, seed=5, ignore_eos=True, deadlines={"total_ms": 300})
+    assert stream.wait(WAIT_S).state == "incomplete"
+    assert stream.finish_reason == "deadline"
+    assert stream.error is None
+    assert stream.usage is not None
+    assert stream.usage.completion_tokens == len(stream.token_ids) > 0
+    rest = stream.resume()
+    tokens = next(delta.token_ids for delta in rest if delta.token_ids)
+    rest.cancel()
+    whole = client.generate(
+        "tiny", "The", max_tokens=len(stream.token_ids) + len(tokens), seed=5, ignore_eos=True
+    ).wait(WAIT_S)
+    assert whole.token_ids == stream.token_ids + tokens
+
+
+def test_a_cancelled_stream_goes_on_where_it_was(client: Client) -> None:
+    whole = client.generate("tiny", "The quick", max_tokens=2000, seed=9, ignore_eos=True)
+    part = client.generate("tiny", "The quick", max_tokens=2000, seed=9, ignore_eos=True)
+    next(iter(part))
+    part.cancel()
+    assert part.wait(WAIT_S).state == "cancelled"
+    rest = part.resume()
+    assert rest.wait(WAIT_S).state == "completed"
+    assert part.token_ids + rest.token_ids == whole.wait(WAIT_S).token_ids
+    assert rest.full_text == whole.text
+    with pytest.raises(StreaminferError, match="complete"):
+        rest.resume()
+
+
+def test_metrics(client: Client) -> None:
+    before = client.metrics()
+    stream = client.generate("tiny", "The", max_tokens=8000, ignore_eos=True)
+    during = client.metrics()
+    assert during.admitted == before.admitted + 1
+    assert during.streams_open >= 1
+    stream.cancel()
+
+
+def test_a_placement_is_what_the_model_then_has(client: Client, tiny_llama: Any) -> None:
+    assert client.load("placed", tiny_llama, placement="thread").placement == "thread"
+    client.unload("placed")
+    with pytest.raises(StreaminferError) as raised:
+        client.load("placed", tiny_llama, placement="moon")  # type: ignore[arg-type]
+    assert raised.value.field == "placement"
 
 
 def test_chunks_of_a_fixed_size_and_log_probabilities(client: Client) -> None:
@@ -177,6 +225,8 @@ BAD: list[dict[str, Any]] = [
     {"model": "tiny", "prompt": "x", "stop": ["x"] * 5000},
     {"model": "tiny", "prompt": "x", "logprobs": 21},
     {"model": "tiny", "prompt": 3},
+    {"model": "tiny", "prompt": "x", "deadlines": {"total_ms": 0}},
+    {"model": "tiny", "prompt": "x", "deadlines": {"lunch_ms": 5}},
     {"model": "tiny", "token_ids": []},
     {"model": "tiny", "token_ids": [10**9]},
     {"model": "tiny", "token_ids": [5] * 20000},

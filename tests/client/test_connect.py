@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_streaminfer.client import Client, NotAuthorizedError, connect
 from jupyter_streaminfer.client.errors import ConnectionLostError, NoServerError
-from jupyter_streaminfer.protocol import StreaminferError
+from jupyter_streaminfer.protocol import Deadlines, StreaminferError
 
 from .server_process import JupyterServer, free_port
 
@@ -42,6 +42,7 @@ def test_the_package_offers_it() -> None:
     import jupyter_streaminfer
 
     assert jupyter_streaminfer.connect is connect
+    assert jupyter_streaminfer.Deadlines is Deadlines
     with pytest.raises(AttributeError, match="disconnect"):
         _ = jupyter_streaminfer.disconnect  # type: ignore[attr-defined]
 
@@ -164,7 +165,7 @@ def test_by_a_unix_socket(no_server: Path, tmp_path_factory: pytest.TempPathFact
 def test_a_server_that_dies_and_comes_back(tmp_path: Path, long_llama: Path) -> None:
     server = JupyterServer(tmp_path)
     try:
-        with connect(server.url, server.token) as client:
+        with connect(server.url, server.token, reconnect_s=1) as client:
             client.load("tiny", long_llama)
             stream = client.generate("tiny", "The", max_tokens=12000, ignore_eos=True)
             received = next(iter(stream)).token_ids
@@ -178,6 +179,24 @@ def test_a_server_that_dies_and_comes_back(tmp_path: Path, long_llama: Path) -> 
             server = JupyterServer(tmp_path, port=server.port)
             _loaded_again(client, long_llama)
             assert client.generate("tiny", "The", max_tokens=4, ignore_eos=True).wait(60).state == "completed"
+    finally:
+        server.stop()
+
+
+def test_a_server_that_is_started_anew_does_not_know_the_stream(tmp_path: Path, long_llama: Path) -> None:
+    server = JupyterServer(tmp_path)
+    try:
+        with connect(server.url, server.token, reconnect_s=120) as client:
+            client.load("tiny", long_llama)
+            stream = client.generate("tiny", "The", max_tokens=12000, ignore_eos=True)
+            next(iter(stream))
+            server.kill()
+            server = JupyterServer(tmp_path, port=server.port)
+            with pytest.raises(StreaminferError, match="what was received is kept") as raised:
+                stream.wait(120)
+            assert raised.value.code == "stream_not_found"
+            assert stream.state == "lost"
+            assert stream.text
     finally:
         server.stop()
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
 class Lab:
     """JupyterLab on a free port, under a base URL, with folders of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, configuration: Mapping[str, object] | None = None) -> None:
+        """``configuration``: the server's own, by ``Class.trait``."""
         self.notebooks = folder / "notebooks"
         self.notebooks.mkdir()
         runtime = folder / "runtime"
@@ -51,6 +52,7 @@ class Lab:
             "ServerApp.base_url": "/a%40b/",
             "ServerApp.port": 0,
             "ServerApp.root_dir": self.notebooks,
+            **(configuration or {}),
         }
         news = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
         news.parent.mkdir(parents=True)

@@ -40,10 +40,11 @@ def test_states(notebook: NotebookPage, slow_llama: Path, pictures: Path, theme:
             "error": None,
         },
         {"text": "asyncio is used as a foundation for", "state": "cancelled", "error": None},
+        {"text": "asyncio provides a set of high-level APIs to", "state": "incomplete", "error": None},
         {"text": "asyncio is often a perfect fit", "state": "failed", "error": error},
     ]
     mime = "application/vnd.jupyter-streaminfer.stream.v1+json"
-    about = {"figures": {"tokens": 128, "tokens_per_s": 412.3, "ttft_ms": 6.1}, "stream": None, "epoch": None}
+    about = {"figures": {"tokens": 128, "tokens_per_s": 412.3, "ttft_ms": 6.1}, "stream": "st_gone", "epoch": "e"}
     request = {"type": "generate", "id": "g", "model": "demo", "prompt": "asyncio"}
     cells = [
         f"from IPython.display import display\n"
@@ -57,5 +58,6 @@ def test_states(notebook: NotebookPage, slow_llama: Path, pictures: Path, theme:
     notebook.page.locator("#jupyterlab-splash").wait_for(state="detached")
     notebook.page.screenshot(path=pictures / f"states-{theme.split()[-1].lower()}.png")
     assert notebook.view.count() == len(shown)
-    assert notebook.view.get_by_role("button", name="Retry").count() == len(shown)
+    assert notebook.view.get_by_role("button", name="Retry").count() == len(shown) - 1
+    assert notebook.view.get_by_role("button", name="Continue").count() == 1
     assert notebook.view.get_by_text("Load the model again").is_visible()

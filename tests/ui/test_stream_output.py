@@ -160,7 +160,7 @@ def test_a_lost_connection_costs_no_text_and_repeats_none(notebook: NotebookPage
 
         server.on_message(forward)
 
-    notebook.page.route_web_socket("**/streaminfer/ws", route)
+    notebook.page.route_web_socket("**/streaminfer/ws*", route)
     notebook.run(stream_cell, notebook.busy_cell)
     notebook.wait_for_state("completed")
     assert len(dropped) == 3

@@ -53,3 +53,20 @@ def test_the_widget_falls_back_to_the_kernel(notebook: NotebookPage, widget_cell
     assert second != first
     assert notebook.text == document(notebook.lab, second)["text"]
     assert not [url for url in sockets if "streaminfer" in url]
+
+
+def test_what_its_deadline_ended_is_continued_through_the_kernel(notebook: NotebookPage, widget_cell: str) -> None:
+    notebook.lab.write(notebook.name, widget_cell.replace("seed=1)", 'seed=1, deadlines={"total_ms": 1000})'))
+    notebook.open()
+    notebook.page.evaluate("document.getElementById('jupyter-config-data').textContent = ''")
+    notebook.start("notebook:run-all-cells")
+    notebook.wait_for_state("incomplete")
+    first = newest(notebook.lab)
+    notebook.view.get_by_role("button", name="Continue").click()
+    notebook.wait_for_state("streaming")
+    notebook.wait_for_state("incomplete", "completed")
+    second = newest(notebook.lab)
+    assert second != first
+    texts = [document(notebook.lab, stream)["text"] for stream in (first, second)]
+    assert all(texts)
+    wait_until(lambda: notebook.text == "".join(texts))

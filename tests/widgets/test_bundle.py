@@ -17,10 +17,12 @@ def snapshot(**changes: Any) -> Snapshot:
         "stream": "st_1",
         "epoch": "e",
         "request": None,
+        "begun": None,
         "text": "a text",
         "state": "completed",
         "figures": Figures.of([]),
         "error": None,
+        "resumable": False,
     }
     return Snapshot(**(fields | changes))
 
@@ -46,6 +48,10 @@ def test_a_stopped_stream_says_so() -> None:
     assert text_bundle(snapshot(state="cancelled"))["text/plain"] == "a text\n\n[stopped]"
 
 
+def test_a_stream_that_a_deadline_ended_says_so() -> None:
+    assert text_bundle(snapshot(state="incomplete"))["text/plain"] == "a text\n\n[incomplete: its time was over]"
+
+
 def test_data_is_the_same_for_the_same_text_and_metadata_names_the_stream(stream: ClientStream) -> None:
     """A stream's id among an output's data would make each run differ from the last one under nbval."""
     again = stream.retry().wait()
@@ -59,3 +65,4 @@ def test_figures_count_from_the_first_token() -> None:
     assert Figures.of([6.0, 16.0, 26.0]) == Figures(3, 100.0, 6.0)
     assert Figures.of([6.0]) == Figures(1, None, 6.0)
     assert Figures.of([]) == Figures(0, None, None)
+    assert Figures.of([6.0, 16.0], before=5) == Figures(7, 100.0, 6.0)

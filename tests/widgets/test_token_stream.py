@@ -52,6 +52,14 @@ def test_a_finished_stream_is_shown_whole(stream: ClientStream) -> None:
     assert widget.request["prompt"] == "The quick"
 
 
+def test_a_deadline_is_shown_as_what_it_is(client: Client) -> None:
+    stream = client.generate("tiny", "The", max_tokens=15_000, ignore_eos=True, deadlines={"total_ms": 200})
+    widget = TokenStream(stream)
+    watch = Watch(widget)
+    watch.until(state="incomplete", error=None)
+    assert widget.text == stream.text
+
+
 def test_the_page_cannot_reach_an_engine_in_the_kernel(stream: ClientStream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(URL_VARIABLE, "http://localhost:8888/")
     assert TokenStream(stream).server is False
@@ -103,3 +111,19 @@ def test_a_retry_that_is_refused_says_why(client: Client, stream: ClientStream) 
     watch.until(state="failed")
     assert widget.error["code"] == "model_not_found"
     assert widget.text == stream.text
+
+
+def test_a_stream_that_its_deadline_ended_is_continued_on_request(client: Client) -> None:
+    """The text goes on after what is there, and what is there is told apart from what the new stream brings."""
+    part = client.generate("tiny", "The", max_tokens=15_000, ignore_eos=True, seed=1, deadlines={"total_ms": 200})
+    widget = TokenStream(part)
+    watch = Watch(widget)
+    watch.until(state="incomplete", resumable=True)
+    with watch._changed:
+        receive(widget, "continue")
+        assert watch._changed.wait_for(lambda: widget.stream != part.id, TIMEOUT_S)
+    watch.until(state="incomplete", begun={"text": part.text, "tokens": len(part.token_ids)})
+    rest = client.attach(widget.stream).wait()
+    assert rest.text
+    watch.until(text=part.text + rest.text)
+    assert widget.figures["tokens"] == len(part.token_ids) + len(rest.token_ids)
