@@ -1,7 +1,7 @@
 """The fault bench: what cut connections, killed workers and bad company do to streams, memory and everyone else.
 
 ``python benchmarks/faults.py`` runs every scenario at sizes for a quarter of an hour, ``python benchmarks/faults.py
-cuts kills`` these two, ``--full`` the endurance run at its full size. Each says which of the issue's numbers it
+cuts kills`` these two, ``--full`` the endurance run at its full size. Each says which of the bounds below it
 holds; kept in ``results/faults.json``. ``tests/faults`` has the short forms.
 """
 

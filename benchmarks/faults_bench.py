@@ -27,7 +27,7 @@ WORKER = "jupyter_streaminfer.workers.child"
 
 @dataclass(frozen=True)
 class Check:
-    """One number of the issue's, and what was found."""
+    """One bound, and what was found."""
 
     what: str
     asked: object

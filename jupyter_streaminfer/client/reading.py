@@ -13,6 +13,8 @@ class Reading:
         """``after``: the last ``seq`` that the reader has; ``epoch``: the one that it knows, if any."""
         self.sink = sink
         self.stream = ""
+        self.request = ""
+        """The id of the request that had a connection bring it."""
         self.epoch = epoch
         self.after = after
         self.waiting = True
@@ -31,7 +33,7 @@ class Reading:
             raise StreaminferError(
                 "expired", f"Stream {attached.stream} is kept only from event {attached.floor} on.", field="after"
             )
-        self.stream, self.epoch, self.waiting = attached.stream, attached.epoch, False
+        self.stream, self.epoch, self.request, self.waiting = attached.stream, attached.epoch, attached.id, False
         if attached.snapshot is not None:
             self.after = attached.floor - 1
         self.sink.attached(attached)
@@ -58,7 +60,7 @@ class Reading:
         self.sink.lost(
             StreaminferError(
                 error.code,
-                f"The connection was lost, and the stream cannot be read on; what was received is kept. {error}{hint}",
+                f"The stream cannot be read on; what was received is kept. {error}{hint}",
                 field=error.field,
             )
         )

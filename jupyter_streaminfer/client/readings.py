@@ -69,6 +69,13 @@ class Readings:
         if (reading := self._readings.get(notice.stream)) is not None:
             reading.sink.notice(notice)
 
+    def refuse(self, request: str, error: StreaminferError) -> None:
+        """End the reading that a request began, if it is one: the server has no more of it for a reader so late."""
+        for reading in list(self._readings.values()):
+            if reading.request == request and not reading.waiting:
+                self.remove(reading.stream)
+                reading.lose(error)
+
     def interrupted(self, held_s: float) -> None:
         """See to another connection, if anything is read: the one that held so long was lost."""
         if held_s >= MAX_S:

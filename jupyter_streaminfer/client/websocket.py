@@ -198,5 +198,8 @@ class Connection:
         self._fail(id, StreaminferError.of(info))
 
     def _fail(self, id: str, error: StreaminferError) -> None:
-        if (answer := self._asked.get(id)) is not None and not answer.done():
+        answer = self._asked.get(id)
+        if answer is None:
+            self._readings.refuse(id, error)
+        elif not answer.done():
             answer.set_exception(error)

@@ -97,8 +97,10 @@ class Cursor:
         first, deltas = self.position + 1, self.stream.deltas
         if first < deltas:
             self._refuse_below_floor()
-            for begin in range(first, deltas, FRAME_DELTAS):
-                frames.append(self.stream.frame(begin, min(begin + FRAME_DELTAS, deltas) - 1))
+            frames += [
+                self.stream.frame(begin, min(begin + FRAME_DELTAS, deltas) - 1)
+                for begin in range(first, deltas, FRAME_DELTAS)
+            ]
         if self.stream.terminal is not None and first < self.stream.head:
             frames.append(_encode(self.stream.terminal))
         self._taken()

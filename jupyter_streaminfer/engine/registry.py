@@ -11,7 +11,7 @@ from jupyter_streaminfer.engine.model import Model
 from jupyter_streaminfer.protocol import LoadModel, Placement, StreaminferError
 from jupyter_streaminfer.workers import ModelSpec
 
-DEFAULT_PLACEMENT: Placement = "thread"
+DEFAULT_PLACEMENT: Placement = "process"
 """Where a model computes when nobody says: `docs/workers.md` has the measurements that decided it."""
 RESTART_MS = 1000.0
 """When to ask again for a model whose worker is being started."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -92,6 +93,7 @@ class ThreadWorker:
             self._compute()
         finally:
             self._runtime = None
+            gc.unfreeze()  # what belonged to the model is to be found
             self._post(ended.set)
 
     def _compute(self) -> None:
@@ -102,6 +104,8 @@ class ThreadWorker:
             refusal.__cause__ = refusal.__context__ = None
             self._post(lambda: self._settle(refusal))
             return
+        # torch is half a million objects: to look through them for garbage would hold the event loop up for 0.2 s.
+        gc.freeze()
         self._runtime = runtime
         info = runtime.info
         self._post(lambda: self._settle(info))

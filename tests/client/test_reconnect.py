@@ -209,6 +209,21 @@ def test_a_log_that_reaches_back_no_longer(peer: Peer, client: Client, answer: C
     assert again.snapshot == Snapshot("".join(WORDS[:3]), 3)
 
 
+def test_a_reader_that_came_too_late_for_what_it_was_to_read_next(peer: Peer, client: Client) -> None:
+    """The server says so in the middle of the reading, with the id that began it; the stream once waited for ever."""
+
+    def script(socket: PeerSocket, request: Any) -> None:
+        socket.say(attached(request), delta(0), expired(request), delta(4), COMPLETED)
+
+    peer.script = script
+    stream = client.generate("demo", "x")
+    with pytest.raises(StreaminferError, match="snapshot=True") as raised:
+        stream.wait(WAIT_S)
+    assert raised.value.code == "expired"
+    assert (stream.state, stream.text) == ("lost", WORDS[0])
+    assert len(peer.clients) == 1
+
+
 def test_a_stream_that_the_server_has_forgotten(peer: Peer, client: Client) -> None:
     def script(socket: PeerSocket, request: Any) -> None:
         if isinstance(request, Generate):

@@ -64,7 +64,7 @@ def jp_server_config(server_traits: dict[str, Any], extension_traits: dict[str, 
     return Config(
         {
             "ServerApp": {"jpserver_extensions": {"jupyter_streaminfer": True}, **server_traits},
-            "StreaminferApp": {"cache_bytes": 160 * 2**20, "threads": 1, **extension_traits},
+            "StreaminferApp": {"cache_bytes": 160 * 2**20, "threads": 1, "placement": "thread", **extension_traits},
         }
     )
 
