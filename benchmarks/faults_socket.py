@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from live_server import Server
+from websocket_frames import next_frame
 
 from jupyter_streaminfer.protocol import ServerMessage
 
@@ -87,7 +88,7 @@ class RawSocket:
             if not data:
                 raise ConnectionResetError("closed")
             self._received += data
-            while (frame := self._next()) is not None:
+            while (frame := next_frame(self._received)) is not None:
                 opcode, payload = frame
                 if opcode == TEXT:
                     messages.append(decode(payload))
@@ -113,22 +114,6 @@ class RawSocket:
         if reset and plain is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
-
-    def _next(self) -> tuple[int, bytes] | None:
-        """The next whole frame; a server's are neither masked nor, here, fragmented."""
-        received = self._received
-        if len(received) < 2:
-            return None
-        length, start = received[1], 2
-        if length >= 126:
-            start = 4 if length == 126 else 10
-            length = int.from_bytes(received[2:start])
-        if len(received) < max(start, start + length):
-            return None
-        payload = bytes(received[start : start + length])
-        opcode = received[0] & 15
-        del received[: start + length]
-        return opcode, payload
 
     def _frame(self, opcode: int, payload: bytes) -> None:
         """One masked frame, as a client's must be; under a mask of zeros the payload stays what it is."""

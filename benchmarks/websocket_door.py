@@ -14,6 +14,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
+from websocket_frames import next_frame
 from workload import Request
 
 from jupyter_streaminfer.protocol import TERMINAL, Attached, Completed, Delta, Pong, ServerMessage
@@ -93,7 +94,7 @@ class WebSocketDoor(asyncio.Protocol):
                 return
             self.received = rest
             self.upgraded.set_result(None)
-        while (frame := self._frame()) is not None:
+        while (frame := next_frame(self.received)) is not None:
             opcode, payload = frame
             if opcode == TEXT:
                 self._message(payload, at)
@@ -105,22 +106,6 @@ class WebSocketDoor(asyncio.Protocol):
             self.upgraded.set_exception(ConnectionError("closed before it was open"))
         for index in self.streams.values():
             self.ended(index, f"the connection was closed: {error}")
-
-    def _frame(self) -> tuple[int, bytes] | None:
-        """The next whole frame, taken off what was received; a server's are neither masked nor, here, fragmented."""
-        received = self.received
-        if len(received) < 2:
-            return None
-        length, start = received[1], 2
-        if length >= 126:
-            start = 4 if length == 126 else 10
-            length = int.from_bytes(received[2:start])
-        if len(received) < max(start, start + length):
-            return None
-        payload = bytes(received[start : start + length])
-        opcode = received[0] & 15
-        del received[: start + length]
-        return opcode, payload
 
     def _message(self, payload: bytes, at: float) -> None:
         message = decode(payload)

@@ -18,6 +18,10 @@ class StreamTable:
         self._config = config
         self._on_abandoned = on_abandoned
         self._streams: dict[str, Stream] = {}
+        self._open: dict[str, Stream] = {}
+        self._closed: dict[str, Stream] = {}
+        """Which of them are what; the closed ones in the order in which they did: the first is forgotten first."""
+        self._closed_bytes = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def __iter__(self) -> Iterator[Stream]:
@@ -29,12 +33,12 @@ class StreamTable:
     @property
     def open(self) -> int:
         """Streams that are not closed."""
-        return sum(not stream.closed for stream in self._streams.values())
+        return len(self._open)
 
     @property
     def log_bytes(self) -> int:
         """What all logs take, roughly."""
-        return sum(stream.log.nbytes for stream in self._streams.values())
+        return self._closed_bytes + sum(stream.log.nbytes for stream in self._open.values())
 
     def get(self, id: str) -> Stream:
         """The stream of that id; raises `StreaminferError` ``stream_not_found``."""
@@ -57,25 +61,22 @@ class StreamTable:
         excess = len(self._streams) + coming + 1 - self._config.max_streams
         if excess <= 0:
             return
-        closed = [stream.id for stream in self._streams.values() if stream.closed]
-        if excess > len(closed):
+        if excess > len(self._closed):
             raise StreaminferError(
                 "overloaded",
                 f"{self._config.max_streams} streams are open, the most this engine keeps. Try again when one ended.",
                 retryable=True,
             )
-        for id in closed[:excess]:
+        for id in list(self._closed)[:excess]:
             self.forget(id)
 
     def _forget_bytes(self) -> None:
         """Forget the oldest closed streams until the logs take no more than they may."""
         excess = self.log_bytes - self._config.max_log_bytes
-        for stream in self:
-            if excess <= 0:
-                return
-            if stream.closed:
-                excess -= stream.log.nbytes
-                self.forget(stream.id)
+        while excess > 0 and self._closed:
+            stream = next(iter(self._closed.values()))
+            excess -= stream.log.nbytes
+            self.forget(stream.id)
         if excess > 0:
             raise StreaminferError(
                 "overloaded",
@@ -86,17 +87,24 @@ class StreamTable:
 
     def add(self, stream: Stream) -> None:
         """Keep a new stream; its grace period runs until the first consumer comes."""
-        self._streams[stream.id] = stream
+        self._streams[stream.id] = self._open[stream.id] = stream
         stream.on_consumers = self._rearm
         self._rearm(stream)
 
     def closed(self, stream: Stream) -> None:
-        """Note that a stream closed: its time to live begins."""
-        self._rearm(stream)
+        """Note that a stream closed: its time to live begins. One that was never kept is none of the table's."""
+        if stream.id in self._streams:
+            del self._open[stream.id]
+            self._closed[stream.id] = stream
+            self._closed_bytes += stream.log.nbytes
+            self._rearm(stream)
 
     def forget(self, id: str) -> None:
         """Drop a stream."""
         self._streams.pop(id, None)
+        self._open.pop(id, None)
+        if (stream := self._closed.pop(id, None)) is not None:
+            self._closed_bytes -= stream.log.nbytes
         if timer := self._timers.pop(id, None):
             timer.cancel()
 
