@@ -53,7 +53,7 @@ GENERATE = {"type": "generate", "id": "g1", "model": "demo", "prompt": "x"}
         ({"messages": [{"role": "user", "content": "", "name": "x"}]}, "messages[0].name"),
         ({"id": ""}, "id"),
         ({"id": "x" * 129}, "id"),
-        ({"model": "x" * 65}, "model"),
+        ({"model": "x" * 98}, "model"),
         ({"unknown": 1}, "unknown"),
     ],
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 import msgspec
 import numpy as np
 
-from jupyter_streaminfer.client.encoding import checked, rows
+from jupyter_streaminfer.client.encoding import checked, encoded
 from jupyter_streaminfer.client.loop import IOLoop
 from jupyter_streaminfer.client.options import GenerateOptions, Messages, checked_n
 from jupyter_streaminfer.client.predictions import Predictions
@@ -98,7 +98,7 @@ class Client:
         if folder is not None and os.path.exists(folder):
             # The server has a working directory of its own.
             folder = os.path.abspath(folder)
-        return self._call(self._transport.load(LoadModel(name, folder, dtype, placement)))
+        return self._call(self._transport.load(LoadModel(name=name, path=folder, dtype=dtype, placement=placement)))
 
     def unload(self, name: str) -> None:
         """End a model's streams and free it."""
@@ -230,7 +230,7 @@ class Client:
 
         Takes arrays, tensors, nested lists, and frames (one row each); one plain row of numbers is one row.
         """
-        request = Predict(self._next_id(), model, rows(inputs))
+        request = Predict(self._next_id(), model, encoded(inputs))
         return Predictions(self._ask(self._transport.predict, request))
 
     # Texts that are read and not continued.

@@ -12,6 +12,7 @@ from jupyter_streaminfer.protocol import (
     LoadModel,
     Request,
     StreaminferError,
+    encode_inputs,
     invalid_request,
 )
 
@@ -37,6 +38,16 @@ def checked(request: T) -> tuple[T, bytes]:
         return msgspec.json.decode(text, type=type(request)), text
     except msgspec.ValidationError as error:
         raise invalid_request(error) from None
+
+
+def encoded(inputs: Any) -> msgspec.Raw:
+    """A prediction's inputs as `Predict` carries them; refused as `checked` refuses."""
+    try:
+        return encode_inputs(rows(inputs), plain)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise StreaminferError(
+            "invalid_request", f"inputs cannot be written as JSON: {error}", field="inputs"
+        ) from None
 
 
 def rows(inputs: Any) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, overload
 
+import msgspec
 import numpy as np
 
 from jupyter_streaminfer.protocol import Prediction, Result
@@ -24,7 +25,7 @@ class Predictions(Sequence[Prediction]):
     def __init__(self, result: Result) -> None:
         self.model = result.model
         self.version = result.version
-        self._outputs = result.outputs
+        self._outputs = msgspec.json.decode(result.outputs, type=list[Prediction])
 
     def __len__(self) -> int:
         return len(self._outputs)

@@ -12,6 +12,7 @@ from jupyter_streaminfer.protocol import (
     Delta,
     Generate,
     Notice,
+    Partial,
     Snapshot,
     StreaminferError,
     TokenLogprobs,
@@ -45,6 +46,7 @@ class Received:
         self.snapshot: Snapshot | None = None
         """What stands for its beginning, where the server keeps that no longer."""
         self._deltas: list[Delta] = []
+        self._partials: list[Partial] = []
         self._notices: deque[Notice] = deque(maxlen=NOTICES)
         self._terminal: ending.Terminal | None = None
         self._loss: StreaminferError | None = None

@@ -18,6 +18,7 @@ from jupyter_streaminfer.protocol import (
     Event,
     Generate,
     Notice,
+    Partial,
     StreaminferError,
 )
 
@@ -64,6 +65,8 @@ class ClientStream(Received):
             for event in events:
                 if isinstance(event, Delta):
                     self._deltas.append(event)
+                elif isinstance(event, Partial):
+                    self._partials.append(event)
                 else:
                     self._terminal = event
             self._changed.notify_all()

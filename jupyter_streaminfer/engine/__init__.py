@@ -3,6 +3,7 @@
 from jupyter_streaminfer.engine.config import EngineConfig
 from jupyter_streaminfer.engine.cursor import Cursor
 from jupyter_streaminfer.engine.engine import Engine
+from jupyter_streaminfer.engine.question import Answer, Question
 from jupyter_streaminfer.engine.stream import Stream
 
-__all__ = ["Cursor", "Engine", "EngineConfig", "Stream"]
+__all__ = ["Answer", "Cursor", "Engine", "EngineConfig", "Question", "Stream"]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from jupyter_streaminfer.protocol import DEFAULT_MAX_TOKENS, Embed, Generate, Predict, Score, Text
 
 CHARACTERS_PER_TOKEN = 4
+PREDICT_BYTES = 64
+"""Of the JSON text of a prediction's inputs, which its worker reads, so many count as one token."""
 
 
 def cost(request: Generate | Predict | Embed | Score) -> int:
-    """Prompt and new tokens, or rows."""
+    """Prompt and new tokens."""
     match request:
         case Generate():
             return _prompt(request) + (request.max_tokens or DEFAULT_MAX_TOKENS)
         case Predict():
-            return len(request.inputs)
+            return len(bytes(request.inputs)) // PREDICT_BYTES + 1
         case Embed():
             return sum(map(_tokens, request.inputs))
         case Score():

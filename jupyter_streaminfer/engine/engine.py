@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -18,7 +17,7 @@ from jupyter_streaminfer.engine.generation import CancelReason, Generation
 from jupyter_streaminfer.engine.lag import LoopLag
 from jupyter_streaminfer.engine.model import Model
 from jupyter_streaminfer.engine.pressure import Pressure
-from jupyter_streaminfer.engine.question import Question
+from jupyter_streaminfer.engine.question import Answer, Asked, OnAnswer, Question
 from jupyter_streaminfer.engine.registry import ModelRegistry
 from jupyter_streaminfer.engine.stream import Stream
 from jupyter_streaminfer.engine.streams import StreamTable
@@ -27,27 +26,19 @@ from jupyter_streaminfer.protocol import (
     Continue,
     DType,
     Embed,
-    Embedded,
     Embeddings,
-    EmbedJob,
     ErrorInfo,
     Failed,
     Generate,
     Health,
     Incomplete,
-    Job,
-    JobEvent,
     LoadModel,
     Metrics,
     ModelStatus,
     Placement,
     Predict,
-    Predicted,
-    PredictJob,
     Result,
     Score,
-    ScoredTexts,
-    ScoreJob,
     Scores,
     StreaminferError,
     StreamStatus,
@@ -72,6 +63,8 @@ class Engine:
         self._counts = Counts()
         self._generations: dict[str, Generation] = {}
         """By the id of their stream."""
+        self._questions = 0
+        """Ever asked."""
         self._idle = asyncio.Event()
         """Set while nothing is under way."""
         self._idle.set()
@@ -91,7 +84,7 @@ class Engine:
         self._refuse_when_stopping()
         self._pressure.start()
         self._lag.start()
-        return (await self._registry.load(LoadModel(name, path, dtype, placement))).status()
+        return (await self._registry.load(LoadModel(name=name, path=path, dtype=dtype, placement=placement))).status()
 
     async def unload(self, name: str) -> None:
         """End the model's streams and free it."""
@@ -168,48 +161,58 @@ class Engine:
 
     async def predict(self, request: Predict, client: str = "") -> Result:
         """Answer one request for predictions, computed together with everyone else's."""
-        version, event = await self._ask(request, client, lambda job: PredictJob(job, request.inputs, client))
-        assert isinstance(event, Predicted)  # noqa: S101 (what answers this job in order)
-        return Result(request.id, request.model, version, event.outputs)
+        answer = await self._answer(request, client)
+        assert isinstance(answer, Result)  # noqa: S101 (what answers such a request)
+        return answer
 
     async def embed(self, request: Embed, client: str = "") -> Embeddings:
         """The embeddings of some texts, computed together with everyone else's requests."""
         _check(request)
-        version, event = await self._ask(request, client, lambda job: EmbedJob(job, request, client))
-        assert isinstance(event, Embedded)  # noqa: S101
-        return Embeddings(request.id, request.model, version, event.vectors, event.prompt_tokens)
+        answer = await self._answer(request, client)
+        assert isinstance(answer, Embeddings)  # noqa: S101
+        return answer
 
     async def score(self, request: Score, client: str = "") -> Scores:
         """How likely each continuation of a prompt is."""
         _check(request)
-        version, event = await self._ask(request, client, lambda job: ScoreJob(job, request, client))
-        assert isinstance(event, ScoredTexts)  # noqa: S101
-        return Scores(request.id, request.model, version, event.scores, event.prompt_tokens)
+        answer = await self._answer(request, client)
+        assert isinstance(answer, Scores)  # noqa: S101
+        return answer
 
-    async def _ask(
-        self, request: Predict | Embed | Score, client: str, job: Callable[[str], Job]
-    ) -> tuple[str, JobEvent]:
-        """Hand a job to a model's worker: the model's version and the event that answers the job."""
+    async def _answer(self, request: Asked, client: str) -> Answer:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: Answer | StreaminferError) -> None:
+            if answer.done():
+                return
+            if isinstance(outcome, StreaminferError):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+        question = self.ask(request, client, settle)
+        try:
+            return await answer
+        finally:
+            question.cancel()
+
+    def ask(self, request: Asked, client: str, on_answer: OnAnswer) -> Question:
+        """Hand a request that was decoded, and so checked, to a model's worker; ``on_answer`` is called on the loop.
+
+        No task, no future: what thousands of small predictions a second are asked with.
+        """
         self._refuse_when_stopping()
         model = self._registry.ready(request.model)
-        tokens = cost(request)
-        ticket = self._admission.admit(client, tokens, self._backlog(model))
-        id = secrets.token_urlsafe(12)
-        question = Question(lambda attempt: job(f"{id}.{attempt}"))
+        ticket = self._admission.admit(client, cost(request), self._backlog(model))
+        self._questions += 1
+        question = Question(f"q{self._questions}", request, client, model, ticket, on_answer, self._answered)
         self._begin(model)
         model.dispatch.submit(question)
-        try:
-            answer = await question.answer
-            ticket.progress(tokens)
-            model.requests += 1
-            return model.spec.version, answer
-        finally:
-            if question.answer.cancelled():
-                model.dispatch.cancel(question)
-            else:
-                model.dispatch.ended(question)
-            ticket.close()
-            self._finish(model)
+        return question
+
+    def _answered(self, question: Question) -> None:
+        question.ticket.close()
+        self._finish(question.model)
 
     # Streams.
 
@@ -324,7 +327,6 @@ class Engine:
             if isinstance(task, Generation):
                 task.cancel(reason)
             elif isinstance(task, Question):
-                model.dispatch.cancel(task)
                 task.refuse(ErrorInfo("cancelled", f"Model {model.spec.name!r} was unloaded."))
 
     def _on_failed(self, model: Model) -> None:

@@ -1,28 +1,106 @@
-"""A question: a job that one event answers."""
+"""A question: a request that one event of a worker answers."""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable
 
-from jupyter_streaminfer.protocol import ErrorInfo, Job, JobEvent, JobFailed, Rejected, StreaminferError
+from msgspec import Raw
+
+from jupyter_streaminfer.engine.admission import Ticket
+from jupyter_streaminfer.engine.model import Model
+from jupyter_streaminfer.protocol import (
+    Embed,
+    Embedded,
+    Embeddings,
+    EmbedJob,
+    ErrorInfo,
+    Job,
+    JobEvent,
+    JobFailed,
+    Predict,
+    Predicted,
+    PredictJob,
+    Rejected,
+    Result,
+    Score,
+    ScoredTexts,
+    ScoreJob,
+    Scores,
+    StreaminferError,
+)
+
+Asked = Predict | Embed | Score
+Answer = Result | Embeddings | Scores
+OnAnswer = Callable[[Answer | StreaminferError], None]
 
 
 class Question:
-    """A job that a worker has and that one event answers, in order or not. A `dispatch.Task`."""
+    """What someone asked and waits for, whatever becomes of the worker. A `dispatch.Task`."""
 
-    def __init__(self, job: Callable[[str], Job]) -> None:
-        """``job`` makes the job under an id that ends with the given text."""
+    __slots__ = (
+        "_accepted",
+        "_client",
+        "_ended",
+        "_id",
+        "_on_answer",
+        "_on_end",
+        "_request",
+        "model",
+        "strikes",
+        "ticket",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        request: Asked,
+        client: str,
+        model: Model,
+        ticket: Ticket,
+        on_answer: OnAnswer,
+        on_end: Callable[[Question], None],
+    ) -> None:
+        """``on_answer`` is told once, unless it is cancelled; ``on_end`` in any case, just before."""
         self.strikes = 0
-        self.answer: asyncio.Future[JobEvent] = asyncio.get_running_loop().create_future()
-        self.next_job = job
+        self.model = model
+        self.ticket = ticket
+        self._id = id
+        self._request = request
+        self._client = client
+        self._on_answer = on_answer
+        self._on_end = on_end
+        self._accepted = time.monotonic()
+        self._ended = False
+
+    def next_job(self, attempt: str) -> Job:
+        """The job that answers it."""
+        job, request = f"{self._id}.{attempt}", self._request
+        match request:
+            case Predict():
+                left = request.deadline_ms
+                if left is not None:
+                    left -= (time.monotonic() - self._accepted) * 1000
+                return PredictJob(job, bytes(request.inputs), self._client, request.priority, left)
+            case Embed():
+                return EmbedJob(job, request, self._client)
+            case Score():
+                return ScoreJob(job, request, self._client)
 
     def on_event(self, event: JobEvent) -> None:
         """Take the answer."""
-        if isinstance(event, Rejected | JobFailed):
-            self.refuse(event.error)
-        elif not self.answer.done():
-            self.answer.set_result(event)
+        id, name, version = self._request.id, self.model.spec.name, self.model.spec.version
+        match event:
+            case Predicted():
+                self._tell(Result(id, name, version, Raw(event.outputs)))
+            case Embedded():
+                self._tell(Embeddings(id, name, version, event.vectors, event.prompt_tokens))
+            case ScoredTexts():
+                self._tell(Scores(id, name, version, event.scores, event.prompt_tokens))
+            case Rejected() | JobFailed():
+                self.refuse(event.error)
+            case _:
+                raise AssertionError("a question cannot bring a stream's events")
 
     def on_poison(self, error: ErrorInfo) -> None:
         """Be refused for good."""
@@ -30,5 +108,20 @@ class Question:
 
     def refuse(self, error: ErrorInfo) -> None:
         """Have the asker told that there will be no answer."""
-        if not self.answer.done():
-            self.answer.set_exception(StreaminferError.of(error))
+        self._tell(StreaminferError.of(error))
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more."""
+        if not self._ended:
+            self._ended = True
+            self.model.dispatch.cancel(self)
+            self._on_end(self)
+
+    def _tell(self, answer: Answer | StreaminferError) -> None:
+        if not self._ended:
+            self._ended = True
+            self.model.dispatch.ended(self)
+            if not isinstance(answer, StreaminferError):
+                self.model.requests += 1
+            self._on_end(self)
+            self._on_answer(answer)

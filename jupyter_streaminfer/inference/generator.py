@@ -33,6 +33,7 @@ from jupyter_streaminfer.protocol import (
     ModelStats,
     PredictJob,
     Rejected,
+    RunJob,
     Started,
     StreaminferError,
 )
@@ -120,8 +121,8 @@ class Generator:
             match job:
                 case GenerateJob():
                     return self._submit_generation(job)
-                case PredictJob():
-                    raise invalid("model", "this model generates text; it predicts nothing")
+                case PredictJob() | RunJob():
+                    raise invalid("model", "this model generates text; it answers no predict and no run")
                 case _:
                     self._readings.submit(job)
                     return None

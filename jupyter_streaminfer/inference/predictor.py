@@ -8,6 +8,7 @@ from collections.abc import Sequence as Seq
 from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -25,7 +26,9 @@ from jupyter_streaminfer.protocol import (
     PredictJob,
     Rejected,
     Scored,
+    Signature,
     StreaminferError,
+    TensorSpec,
 )
 
 MAX_DEPTH = 8
@@ -49,8 +52,18 @@ class Predictor:
             device=classifier.device.type,
             dtype="float32",
             max_batch_size=max_batch_size,
-            input_shape=list(config.input_shape),
-            labels=list(config.labels),
+            signature=Signature(
+                inputs=[
+                    TensorSpec(
+                        "inputs",
+                        "float32",
+                        list(config.input_shape),
+                        also=[list(config.image_shape)] if config.image_shape else [],
+                    )
+                ],
+                kind="classes",
+                labels=list(config.labels),
+            ),
         )
 
     def warm_up(self) -> None:
@@ -65,7 +78,11 @@ class Predictor:
             error = ErrorInfo("invalid_request", "this model predicts; it generates no text", field="model")
             return Rejected(job.job, error)
         try:
-            rows = [self._row(row, index) for index, row in enumerate(job.inputs)]
+            try:
+                inputs = msgspec.json.decode(job.inputs)
+            except msgspec.DecodeError as error:
+                raise StreaminferError("invalid_request", f"inputs cannot be read: {error}", field="inputs") from None
+            rows = [self._row(row, index) for index, row in enumerate(inputs)]
             self.batcher.submit(job.job, rows, job.client)
         except StreaminferError as error:
             return Rejected(job.job, error.info)
@@ -102,7 +119,7 @@ class Predictor:
         for part in parts:
             whole = self.batcher.complete(part.job, [next(outputs) for _ in part.rows])
             if whole is not None:
-                events.append(Predicted(part.job, whole))
+                events.append(Predicted(part.job, msgspec.json.encode(whole)))
         return events
 
     def _retry(self, part: Part[np.ndarray]) -> JobEvent | None:
@@ -118,7 +135,7 @@ class Predictor:
                 message = f"row {index} of inputs cannot be computed: {error}"
                 return JobFailed(part.job, ErrorInfo("invalid_request", message, field="inputs"))
         whole = self.batcher.complete(part.job, outputs)
-        return None if whole is None else Predicted(part.job, whole)
+        return None if whole is None else Predicted(part.job, msgspec.json.encode(whole))
 
     def _predict(self, rows: Seq[np.ndarray]) -> list[Prediction]:
         """One forward over flat rows; raises `ArithmeticError` when an output is not finite."""

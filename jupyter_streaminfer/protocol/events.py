@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from jupyter_streaminfer.protocol.errors import ErrorInfo
 
@@ -60,6 +60,16 @@ class Delta(Struct, frozen=True, tag_field="type", tag="delta", omit_defaults=Tr
     """One for each token id, where the request asked for them."""
 
 
+class Partial(Struct, frozen=True, tag_field="type", tag="partial"):
+    """A value that a model of task ``stream`` yielded: progress, an intermediate or a final one. Never merged."""
+
+    stream: str
+    seq: int
+    value: Raw
+    at_ms: float
+    """When it was appended to the log: milliseconds since the request was accepted."""
+
+
 class Completed(Struct, frozen=True, tag_field="type", tag="completed"):
     stream: str
     seq: int
@@ -99,5 +109,5 @@ class Incomplete(Struct, frozen=True, tag_field="type", tag="incomplete"):
     timings: Timings
 
 
-Event = Delta | Completed | Cancelled | Failed | Incomplete
+Event = Delta | Partial | Completed | Cancelled | Failed | Incomplete
 TERMINAL = (Completed, Cancelled, Failed, Incomplete)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
 from jupyter_streaminfer.protocol.errors import ErrorInfo
 from jupyter_streaminfer.protocol.events import TokenLogprobs
-from jupyter_streaminfer.protocol.replies import Likelihood, Prediction
+from jupyter_streaminfer.protocol.replies import Likelihood
 from jupyter_streaminfer.protocol.requests import Embed, Generate, Score
 
 
@@ -26,7 +26,19 @@ class GenerateJob(Struct, frozen=True, tag=True):
 
 class PredictJob(Struct, frozen=True, tag=True):
     job: str
-    inputs: list[Any]
+    inputs: bytes
+    """JSON text, as `Predict` has it."""
+    client: str = ""
+    priority: int = 0
+    deadline_ms: float | None = None
+    """How much of its time is left as it is sent."""
+
+
+class RunJob(Struct, frozen=True, tag=True):
+    """A `Run` that the engine admitted, under the id of its stream."""
+
+    job: str
+    inputs: bytes
     client: str = ""
 
 
@@ -42,7 +54,7 @@ class ScoreJob(Struct, frozen=True, tag=True):
     client: str = ""
 
 
-Job = GenerateJob | PredictJob | EmbedJob | ScoreJob
+Job = GenerateJob | RunJob | PredictJob | EmbedJob | ScoreJob
 
 
 class Admitted(Struct, frozen=True, tag=True):
@@ -85,9 +97,18 @@ class Finished(Struct, frozen=True, tag=True):
     """What the detokenizer still held."""
 
 
+class Yielded(Struct, frozen=True, tag=True):
+    """What a `RunJob` brought: a text goes on as a delta, anything else as a `Partial`."""
+
+    job: str
+    value: bytes
+    """JSON text."""
+
+
 class Predicted(Struct, frozen=True, tag=True):
     job: str
-    outputs: list[Prediction]
+    outputs: bytes
+    """JSON text, as `Result` has it."""
 
 
 class Embedded(Struct, frozen=True, tag=True):
@@ -107,4 +128,4 @@ class JobFailed(Struct, frozen=True, tag=True):
     error: ErrorInfo
 
 
-JobEvent = Admitted | Rejected | Started | Tokens | Finished | Predicted | Embedded | ScoredTexts | JobFailed
+JobEvent = Admitted | Rejected | Started | Tokens | Yielded | Finished | Predicted | Embedded | ScoredTexts | JobFailed

@@ -20,6 +20,7 @@ MAX_LOGPROBS = 20
 MAX_CHUNK_TOKENS = 4096
 MAX_PREDICT_ROWS = 4096
 MAX_TEXTS = 256
+MAX_KEY_CHARACTERS = 128
 MAX_DEADLINE_MS = 24 * 3600 * 1000.0
 """No deadline of a stream is further away, in milliseconds."""
 DEFAULT_MAX_TOKENS = 128
@@ -27,5 +28,11 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a model may be called, matched whole: no separators, so a name can never be a path."""
 
 RequestId = Annotated[str, Meta(min_length=1, max_length=128)]
+VERSION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+"""What a version may be called, matched whole; ``latest`` is none."""
+
 ModelName = Annotated[str, Meta(min_length=1, max_length=64)]
+ModelVersion = Annotated[str, Meta(min_length=1, max_length=32)]
+ModelRef = Annotated[str, Meta(min_length=1, max_length=97)]
+"""``name``, which is routed; ``name@version``; or ``name@latest``."""
 StreamId = Annotated[str, Meta(min_length=1, max_length=64)]

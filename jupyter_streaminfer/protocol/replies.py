@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from jupyter_streaminfer.protocol.errors import ErrorCode, ErrorInfo
 from jupyter_streaminfer.protocol.events import Event
@@ -61,12 +61,26 @@ class Prediction(Struct, frozen=True):
     """Every class, the surest first."""
 
 
-class Result(Struct, frozen=True, tag_field="type", tag="result"):
+class Span(Struct, frozen=True):
+    """A part of a text and what it is."""
+
+    start: int
+    """Its first character."""
+    end: int
+    """The one after its last."""
+    text: str
+    label: str
+    confidence: float
+
+
+class Result(Struct, frozen=True, tag_field="type", tag="result", omit_defaults=True):
     id: str
     model: str
     version: str
-    outputs: list[Prediction]
-    """One for each row of the request, in its order."""
+    outputs: Raw
+    """The JSON text of a list: for each row of the request, in its order, what the model's `Signature.kind` says."""
+    cached: bool = False
+    """Whether it was computed before, for a request with ``cache``."""
 
 
 class Embeddings(Struct, frozen=True, tag_field="type", tag="embeddings"):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Raw, Struct, structs
 
 from jupyter_streaminfer.protocol.limits import (
     MAX_CHAT_MESSAGES,
     MAX_CHUNK_TOKENS,
     MAX_DEADLINE_MS,
+    MAX_KEY_CHARACTERS,
     MAX_LOGIT_BIAS,
     MAX_LOGPROBS,
-    MAX_PREDICT_ROWS,
     MAX_PROMPT_CHARACTERS,
     MAX_STOP_CHARACTERS,
     MAX_STOPS,
     MAX_TEXTS,
     MAX_TOKENS,
-    ModelName,
+    ModelRef,
     RequestId,
     StreamId,
 )
@@ -39,6 +39,8 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type")
     id: RequestId
 
 
+RoutingKey = Annotated[str, Meta(min_length=1, max_length=MAX_KEY_CHARACTERS)]
+"""What a split between versions is sticky to, such as a user's id; absent: the client."""
 Milliseconds = Annotated[float, Meta(gt=0.0, le=MAX_DEADLINE_MS)]
 
 
@@ -58,7 +60,7 @@ class Deadlines(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 class Generate(Request, frozen=True, tag="generate"):
     """Start a stream. Exactly one of ``prompt``, ``messages`` and ``token_ids``."""
 
-    model: ModelName
+    model: ModelRef
     prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARACTERS)] | None = None
     messages: Annotated[list[ChatMessage], Meta(max_length=MAX_CHAT_MESSAGES)] | None = None
     token_ids: TokenIds | None = None
@@ -102,6 +104,7 @@ class Generate(Request, frozen=True, tag="generate"):
     """Go on even when nobody listens or keeps up; otherwise a stream without consumers ends after a grace period."""
     deadlines: Deadlines | None = None
     """Where they differ from the server's."""
+    key: RoutingKey | None = None
 
 
 def copies(request: Generate, n: int) -> list[Generate]:
@@ -114,9 +117,27 @@ def copies(request: Generate, n: int) -> list[Generate]:
 class Predict(Request, frozen=True, tag="predict"):
     """One prediction over rows; answered by one `Result`, which costs no log."""
 
-    model: ModelName
-    inputs: Annotated[list[Any], Meta(min_length=1, max_length=MAX_PREDICT_ROWS)]
-    """``[rows, ...]`` as the model's ``input_shape`` says (`ModelInfo`), nested lists of finite numbers."""
+    model: ModelRef
+    inputs: Raw
+    """The JSON text of an `Inputs`, 1 to `MAX_PREDICT_ROWS` rows, which the model's worker reads by its `Signature`."""
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    """Higher ones are computed before lower ones."""
+    deadline_ms: Milliseconds | None = None
+    """Not computed later than so long after its acceptance; then it is refused as ``expired``."""
+    cache: bool = False
+    """Answer from what the same version said to the same inputs before, and keep what it says now."""
+    key: RoutingKey | None = None
+
+
+class Run(Request, frozen=True, tag="run"):
+    """Start a stream of a model whose task is ``stream``: what it yields is told as `Partial` and `Delta` events."""
+
+    model: ModelRef
+    inputs: Raw
+    """The JSON text of what its callable gets."""
+    detached: bool = False
+    deadlines: Deadlines | None = None
+    key: RoutingKey | None = None
 
 
 Text = Annotated[str, Meta(max_length=MAX_PROMPT_CHARACTERS)] | TokenIds
@@ -126,7 +147,7 @@ Text = Annotated[str, Meta(max_length=MAX_PROMPT_CHARACTERS)] | TokenIds
 class Embed(Request, frozen=True, tag="embed"):
     """Embeddings of some texts by a language model; answered by one `Embeddings`, which costs no log."""
 
-    model: ModelName
+    model: ModelRef
     inputs: Annotated[list[Text], Meta(min_length=1, max_length=MAX_TEXTS)]
     pooling: Literal["mean", "last"] = "mean"
     """Of the last hidden states: the mean over a text's tokens, or that of its last token."""
@@ -137,7 +158,7 @@ class Embed(Request, frozen=True, tag="embed"):
 class Score(Request, frozen=True, tag="score"):
     """How likely each continuation of a prompt is; answered by one `Scores`, which costs no log."""
 
-    model: ModelName
+    model: ModelRef
     prompt: Text
     continuations: Annotated[list[Text], Meta(min_length=1, max_length=MAX_TEXTS)]
     """Each is tokenised alone, without special tokens, and follows the prompt's tokens."""
@@ -185,6 +206,6 @@ class Ping(Request, frozen=True, tag="ping"):
     """Answered by `Pong`."""
 
 
-AnyRequest = Generate | Continue | Predict | Embed | Score | Attach | Cancel | Ping
+AnyRequest = Generate | Continue | Run | Predict | Embed | Score | Attach | Cancel | Ping
 """What is answered."""
 ClientMessage = AnyRequest | Ack

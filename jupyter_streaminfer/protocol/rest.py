@@ -2,34 +2,167 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from jupyter_streaminfer.protocol.errors import ErrorInfo
 from jupyter_streaminfer.protocol.events import Event
-from jupyter_streaminfer.protocol.limits import ModelName
+from jupyter_streaminfer.protocol.limits import ModelName, ModelVersion
+from jupyter_streaminfer.protocol.signature import Signature
 
 DType = Literal["auto", "float32", "bfloat16", "int8"]
 Placement = Literal["auto", "thread", "process"]
 
 
-class LoadModel(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST api/models``."""
+Source = Annotated[str, Meta(min_length=1, max_length=4096)]
 
-    name: ModelName
-    path: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
-    """A model folder on the server; absent: the bundled model of that name."""
+
+class LoadVersion(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a version of a model is, and how it computes; the body of ``POST api/models/NAME/versions`` (hot swap)."""
+
+    path: Source | None = None
+    """A model folder or file on the server, or ``module:factory``; absent: the bundled model of that name."""
+    version: ModelVersion | None = None
+    """Its name; absent: the next number."""
     dtype: DType = "auto"
     """What the weights are kept in; ``auto``: what they are stored in."""
     placement: Placement = "auto"
     """Where it computes; ``auto``: as the server is configured."""
+    signature: Signature | None = None
+    """Of a file that does not say itself what it takes and gives."""
+    arguments: dict[str, Any] = {}
+    """Keyword arguments of a factory."""
+    activate: bool = True
+    """Whether requests that name no version go to it from now on; otherwise it only stands by."""
+
+
+class LoadModel(LoadVersion, frozen=True, kw_only=True):
+    """The body of ``POST api/models``."""
+
+    name: ModelName
+    pinned: bool = False
+    """Never unloaded for being idle, nor for others that need its memory."""
+
+
+class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of ``PATCH api/models/NAME``: what can be changed while it serves; what is absent stays."""
+
+    pinned: bool | None = None
+    max_batch_size: Annotated[int, Meta(ge=1, le=65536)] | None = None
+    """Rows of one batch at most, up to what the model was loaded with."""
+    max_wait_ms: Annotated[float, Meta(ge=0.0, le=60_000.0)] | None = None
+    """How long a row waits for company at most."""
+    preferred_batch_sizes: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(max_length=64)] | None = None
+    """A batch that reaches one of these need not wait for more."""
+    latency_target_ms: Annotated[float, Meta(ge=0.0, le=60_000.0)] | None = None
+    """Choose size and wait so that nine of ten rows are answered within it (adaptive batching); 0: off."""
+
+
+class Arm(Struct, frozen=True, forbid_unknown_fields=True):
+    """A version and the part of the requests that it gets."""
+
+    version: ModelVersion
+    weight: Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class Canary(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A version on trial beside the arms: taken out by itself where it does worse than they do."""
+
+    version: ModelVersion
+    weight: Annotated[float, Meta(gt=0.0, lt=1.0)]
+    max_error_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
+    max_latency_ratio: Annotated[float, Meta(gt=0.0)] = 1.5
+    """Of its median latency to the arms' own."""
+    min_requests: Annotated[int, Meta(ge=1)] = 50
+    """Answered by it before it is judged."""
+
+
+class Shadow(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A version that is asked too, and whose answers are compared with those returned."""
+
+    version: ModelVersion
+    fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
+    """The part of the requests for predictions that it gets a copy of."""
+    tolerance: Annotated[float, Meta(ge=0.0)] = 1e-5
+    """How far numbers may differ and still agree."""
+
+
+class Route(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of ``PUT api/models/NAME/route``: which versions answer who names none."""
+
+    arms: Annotated[list[Arm], Meta(min_length=1, max_length=16)]
+    """Their weights sum to 1."""
+    canary: Canary | None = None
+    """Its weight is taken off all arms alike."""
+    shadow: Shadow | None = None
+
+
+class Interval(Struct, frozen=True):
+    """A figure and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ArmStatus(Struct, frozen=True, omit_defaults=True):
+    """What one version did with the requests that were routed to it since the route was set."""
+
+    version: str
+    weight: float
+    role: Literal["arm", "canary"]
+    requests: int
+    """Answered or failed."""
+    errors: int
+    share: Interval | None = None
+    """Of all requests (Wilson's interval)."""
+    error_rate: Interval | None = None
+    """Of its own (Wilson's interval)."""
+    latency_ms: Interval | None = None
+    """The mean; for streams the time to the first token."""
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+
+
+class ShadowStatus(Struct, frozen=True, omit_defaults=True):
+    version: str
+    compared: int
+    """Rows."""
+    agreement: Interval | None = None
+    """The part of them that were alike (Wilson's interval)."""
+    largest_difference: float = 0.0
+    """Between two numbers at the same place."""
+    errors: int = 0
+    """Requests that it could not answer."""
+    dropped: int = 0
+    """Copies that were not sent, as too many were under way."""
+
+
+class RouteStatus(Struct, frozen=True, omit_defaults=True):
+    """``GET api/models/NAME/route``."""
+
+    route: Route
+    arms: list[ArmStatus]
+    shadow: ShadowStatus | None = None
+    rolled_back: str | None = None
+    """Why a canary was taken out, if one was."""
+
+
+class LoadProgress(Struct, frozen=True):
+    """How far a load is."""
+
+    stage: Literal["waiting", "starting", "reading", "preparing", "warming up"]
+    done_bytes: int = 0
+    total_bytes: int = 0
+    """Of the files to be read; 0 where that is not known."""
 
 
 class ModelInfo(Struct, frozen=True, omit_defaults=True):
     """What a loaded model is and takes."""
 
-    task: Literal["generate", "predict"]
+    task: Literal["generate", "predict", "stream"]
+    """``generate``: tokens. ``predict``: an answer for each row. ``stream``: a callable that yields (`Run`)."""
     architecture: str
     parameters: int
     """How many numbers its weights hold."""
@@ -47,14 +180,40 @@ class ModelInfo(Struct, frozen=True, omit_defaults=True):
     """The KV cache, allocated up front (``generate``)."""
     chat: bool = False
     """Whether it has a chat template (``generate``)."""
-    input_shape: list[int] = []
-    """One row's shape (``predict``)."""
-    labels: list[str] = []
-    """The classes, in the model's order (``predict``)."""
+    signature: Signature | None = None
+    """What it takes and gives (``predict``, ``stream``)."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, in the model's order; none where it has no such."""
+        return self.signature.labels if self.signature else []
+
+    @property
+    def input_shape(self) -> list[int | None]:
+        """One row's shape, of a model with one input."""
+        return self.signature.inputs[0].shape if self.signature and len(self.signature.inputs) == 1 else []
 
 
-class ModelStats(Struct, frozen=True):
-    """What a language model's scheduler and KV cache are doing; counts are since the load."""
+class BatchStats(Struct, frozen=True):
+    """What a dynamic batcher does; counts are since the load."""
+
+    batches: int
+    rows: int
+    full: int
+    """Batches flushed for their size."""
+    preferred: int
+    """For reaching a preferred size."""
+    timed: int
+    """As their oldest row had waited long enough."""
+    max_batch_size: int
+    """As it is now; adaptive batching changes it."""
+    max_wait_ms: float
+    expired: int = 0
+    """Requests whose deadline passed before they were computed."""
+
+
+class ModelStats(Struct, frozen=True, omit_defaults=True):
+    """What a model's scheduler and KV cache, or its batcher, are doing; counts are since the load."""
 
     running: int
     """Sequences that are computed now."""
@@ -68,18 +227,31 @@ class ModelStats(Struct, frozen=True):
     """Prompt tokens looked up in the prefix cache."""
     prefix_hits: int
     """Those of them that were there and were not computed."""
+    batcher: BatchStats | None = None
 
 
-class ModelStatus(Struct, frozen=True):
-    """One model of the registry."""
+class ModelStatus(Struct, frozen=True, kw_only=True):
+    """One version of a model."""
 
     name: str
     version: str
-    state: Literal["loading", "ready", "restarting", "failed", "unloading"]
+    state: Literal["loading", "ready", "restarting", "retiring", "failed", "unloading"]
+    """``retiring``: it takes no new request, and is freed when its last stream has ended."""
     path: str
     placement: str
+    latest: bool = True
+    """Whether requests that name no version go to it, but for what a `Route` says."""
+    pinned: bool = False
+    progress: LoadProgress | None = None
+    """While it loads."""
     loaded_ms: float = 0.0
     """How long the load took, warm-up included."""
+    age_s: float = 0.0
+    """Since it was asked for."""
+    idle_s: float = 0.0
+    """Since its last request; 0 while one is under way."""
+    memory_bytes: int = 0
+    """What it takes: weights, caches, and where it has a process of its own all of that."""
     active: int = 0
     """Requests admitted and not yet ended."""
     requests: int = 0

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from jupyter_streaminfer.engine import Cursor, Engine, Stream
+from jupyter_streaminfer.engine import Answer, Cursor, Engine, Question, Stream
 from jupyter_streaminfer.protocol import (
     Ack,
     AnyRequest,
@@ -37,8 +37,8 @@ WRITE_BYTES = 256 * 1024
 OUTBOX_BYTES = 1024 * 1024
 """Replies that wait to be written at most; beyond it no further frame is read until they are."""
 
-Work = Generate | Continue | Predict | Embed | Score
-"""Requests that take time."""
+Opening = Generate | Continue
+"""Requests whose answer is a stream, once a model has admitted them."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -78,7 +78,9 @@ class Connection:
         self._max_requests = max_requests
         self._on_request = on_request
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        """The requests that wait for the engine, by request id."""
+        """The requests whose stream is not there yet, by request id."""
+        self._questions: dict[str, Question] = {}
+        """The requests that wait for their one answer, by request id."""
         self._readings: dict[str, Cursor] = {}
         """The streams that are being read, by the id of the request that began it."""
         self._streams: dict[str, Cursor] = {}
@@ -138,6 +140,9 @@ class Connection:
         self._relieved.set()
         for task in self._tasks.values():
             task.cancel()
+        for question in self._questions.values():
+            question.cancel()
+        self._questions.clear()
         for cursor in self._readings.values():
             cursor.close()
         self._readings.clear()
@@ -145,7 +150,7 @@ class Connection:
         self._ready.clear()
 
     def _start(self, request: AnyRequest) -> None:
-        if request.id in self._tasks or request.id in self._readings:
+        if request.id in self._questions or request.id in self._tasks or request.id in self._readings:
             raise StreaminferError(
                 "invalid_request",
                 f"A request with id {request.id!r} is under way on this connection. Give each one an id of its own.",
@@ -162,9 +167,13 @@ class Connection:
                 self._admit()
                 stream = self._engine().stream(request.stream)
                 self._read(request.id, stream, request.after, request.epoch, snapshot=request.snapshot)
-            case Generate() | Continue() | Predict() | Embed() | Score():
+            case Predict() | Embed() | Score():
                 self._admit()
-                self._tasks[request.id] = asyncio.create_task(self._answer(request))
+                told = partial(self._answered, request.id)
+                self._questions[request.id] = self._engine().ask(request, self.client, told)
+            case Generate() | Continue():
+                self._admit()
+                self._tasks[request.id] = asyncio.create_task(self._open(request))
         self._on_request()
 
     def _acknowledge(self, ack: Ack) -> None:
@@ -173,7 +182,7 @@ class Connection:
             cursor.acknowledge(ack.seq)
 
     def _admit(self) -> None:
-        if len(self._tasks) + len(self._readings) >= self._max_requests:
+        if len(self._questions) + len(self._tasks) + len(self._readings) >= self._max_requests:
             raise StreaminferError(
                 "overloaded",
                 f"{self._max_requests} requests are under way on this connection, the most it may have. Send this "
@@ -181,31 +190,27 @@ class Connection:
                 retryable=True,
             )
 
-    # Requests that take time, a task each, so that none waits for another.
+    def _answered(self, id: str, answer: Answer | StreaminferError) -> None:
+        """Pass the answer to a question on."""
+        del self._questions[id]
+        self._reply(Error.of(answer.info, id) if isinstance(answer, StreaminferError) else answer)
 
-    async def _answer(self, request: Work) -> None:
+    # Streams take a task each until they are there, so that none waits for another.
+
+    async def _open(self, request: Opening) -> None:
+        engine, client = self._engine(), self.client
         try:
-            await self._work(request)
+            match request:
+                case Generate():
+                    self._read(request.id, await engine.generate(request, client))
+                case Continue():
+                    self._read(request.id, await engine.continue_(request, client))
         except StreaminferError as error:
             self._reply(Error.of(error.info, request.id))
         except Exception:
             self._reply(self._fault(request.id))
         finally:
             del self._tasks[request.id]
-
-    async def _work(self, request: Work) -> None:
-        engine, client = self._engine(), self.client
-        match request:
-            case Generate():
-                self._read(request.id, await engine.generate(request, client))
-            case Continue():
-                self._read(request.id, await engine.continue_(request, client))
-            case Predict():
-                self._reply(await engine.predict(request, client))
-            case Embed():
-                self._reply(await engine.embed(request, client))
-            case Score():
-                self._reply(await engine.score(request, client))
 
     def _read(
         self, id: str, stream: Stream, after: int = -1, epoch: str | None = None, *, snapshot: bool = False

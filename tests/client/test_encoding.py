@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from jupyter_streaminfer.client.encoding import checked, rows
+from jupyter_streaminfer.client.encoding import checked, encoded
 from jupyter_streaminfer.protocol import MAX_MESSAGE_BYTES, Generate, LoadModel, Predict, StreaminferError
 
 ROWS = [[1.0, 2.0], [3.0, 4.0]]
@@ -26,14 +28,14 @@ ROWS = [[1.0, 2.0], [3.0, 4.0]]
     ids=["lists", "tuples", "array", "float32", "arrays", "tensor", "grad", "tensors", "frame", "series of arrays"],
 )
 def test_rows_of_any_kind_are_the_same_request(inputs: object) -> None:
-    request, _ = checked(Predict("r", "m", rows(inputs)))
-    assert request.inputs == ROWS
+    request, _ = checked(Predict("r", "m", encoded(inputs)))
+    assert json.loads(bytes(request.inputs)) == ROWS
 
 
 @pytest.mark.parametrize("inputs", [[1.0, 2.0], np.array([1.0, 2.0]), pd.Series([1.0, 2.0]), torch.tensor([1.0, 2.0])])
 def test_one_plain_row_is_one_row(inputs: object) -> None:
-    request, _ = checked(Predict("r", "m", rows(inputs)))
-    assert request.inputs == [[1.0, 2.0]]
+    request, _ = checked(Predict("r", "m", encoded(inputs)))
+    assert json.loads(bytes(request.inputs)) == [[1.0, 2.0]]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_what_no_server_takes_is_refused_by_name(options: dict, field: str) -> N
 
 def test_what_is_not_data_is_refused() -> None:
     with pytest.raises(StreaminferError, match="object") as raised:
-        checked(Predict("r", "m", [[object()]]))
+        checked(Predict("r", "m", encoded([[object()]])))
     assert raised.value.code == "invalid_request"
 
 
@@ -82,11 +84,11 @@ def test_numpy_numbers_are_numbers() -> None:
 
 def test_too_large_is_said_before_it_is_sent() -> None:
     with pytest.raises(StreaminferError) as raised:
-        checked(Predict("r", "m", ["x" * MAX_MESSAGE_BYTES]))
+        checked(Predict("r", "m", encoded(["x" * MAX_MESSAGE_BYTES])))
     assert raised.value.code == "too_large"
 
 
 def test_a_load_is_checked_too() -> None:
     with pytest.raises(StreaminferError) as raised:
-        checked(LoadModel("", None))
+        checked(LoadModel(name=""))
     assert raised.value.field == "name"

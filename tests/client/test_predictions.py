@@ -1,12 +1,14 @@
 import numpy as np
 
 from jupyter_streaminfer.client import Predictions
-from jupyter_streaminfer.protocol import Prediction, Result, Scored
+from jupyter_streaminfer.protocol import Prediction, Result, Scored, encode_inputs
 
 
 def make(rows: int) -> Predictions:
     scores = [Scored("<b>", 0.75), Scored("a", 0.25)]
-    return Predictions(Result("r", "shapes", "1", [Prediction("<b>", 0.75, scores) for _ in range(rows)]))
+    return Predictions(
+        Result("r", "shapes", "1", encode_inputs([Prediction("<b>", 0.75, scores) for _ in range(rows)]))
+    )
 
 
 def test_it_is_a_sequence() -> None:

@@ -36,7 +36,7 @@ class Task:
         self.ended = False
 
     def next_job(self, attempt: str) -> Job:
-        return PredictJob(f"{self.name}.{attempt}", [])
+        return PredictJob(f"{self.name}.{attempt}", b"[]")
 
     def on_event(self, event: JobEvent) -> None:
         self.events.append(event)

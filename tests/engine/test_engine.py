@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from predicting import predict, rows
 
 from jupyter_streaminfer.engine import Engine, EngineConfig, Stream
-from jupyter_streaminfer.protocol import Cancelled, Completed, Delta, Generate, Predict, StreaminferError
+from jupyter_streaminfer.protocol import Cancelled, Completed, Delta, Generate, StreaminferError
 
 IMAGE = [0.0] * 64
 
@@ -214,25 +215,26 @@ async def test_unloading_ends_the_streams_of_that_model_alone(engine: Engine, lo
 async def test_predictions_of_many_callers_are_answered_each_with_its_own() -> None:
     engine = Engine()
     await engine.load("digits")
-    rows = [[float((n * 7 + k) % 17) for k in range(64)] for n in range(40)]
-    alone = [(await engine.predict(Predict(f"a{n}", "digits", [row]))).outputs[0] for n, row in enumerate(rows)]
-    together = await asyncio.gather(*(engine.predict(Predict(f"p{n}", "digits", [row])) for n, row in enumerate(rows)))
+    images = [[float((n * 7 + k) % 17) for k in range(64)] for n in range(40)]
+    asked = [predict(f"p{n}", "digits", [image]) for n, image in enumerate(images)]
+    alone = [rows(await engine.predict(request))[0] for request in asked]
+    together = await asyncio.gather(*map(engine.predict, asked))
     for one, result in zip(alone, together, strict=True):
-        (output,) = result.outputs
-        assert output.label == one.label
-        assert output.confidence == pytest.approx(one.confidence, abs=1e-4)
-        assert output.scores == sorted(output.scores, key=lambda score: -score.confidence)
+        (output,) = rows(result)
+        assert output["label"] == one["label"]
+        assert output["confidence"] == pytest.approx(one["confidence"], abs=1e-4)
+        assert output["scores"] == sorted(output["scores"], key=lambda score: -score["confidence"])
     await engine.close()
 
 
 async def test_a_vanished_caller_of_a_prediction_stalls_nobody() -> None:
     engine = Engine(EngineConfig(max_wait_ms=50))
     await engine.load("digits")
-    gone = asyncio.create_task(engine.predict(Predict("p1", "digits", [IMAGE])))
-    stays = asyncio.create_task(engine.predict(Predict("p2", "digits", [IMAGE])))
+    gone = asyncio.create_task(engine.predict(predict("p1", "digits", [IMAGE])))
+    stays = asyncio.create_task(engine.predict(predict("p2", "digits", [IMAGE])))
     await asyncio.sleep(0)
     gone.cancel()
-    assert len((await asyncio.wait_for(stays, 30)).outputs) == 1
+    assert len(rows(await asyncio.wait_for(stays, 30))) == 1
     assert gone.cancelled() or gone.cancelling()
     assert engine.model("digits").active == 0
     await engine.close()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from predicting import predict, rows
 
 from jupyter_streaminfer.engine import Engine, EngineConfig, Stream
 from jupyter_streaminfer.inference.generator import Generator
@@ -22,7 +23,6 @@ from jupyter_streaminfer.protocol import (
     Incomplete,
     JobEvent,
     Notice,
-    Predict,
     StreaminferError,
 )
 
@@ -164,14 +164,14 @@ async def test_after_a_cuda_error_a_thread_says_what_to_do(
 
 async def test_a_question_that_lost_its_worker_is_answered_by_the_next(engine: Engine) -> None:
     await engine.load("digits", placement="process")
-    alone = await engine.predict(Predict("p", "digits", [[0.0] * 64]))
-    asked = asyncio.create_task(engine.predict(Predict("p", "digits", [[0.0] * 64] * 2000)))
+    alone = await engine.predict(predict("p", "digits", [[0.0] * 64]))
+    asked = asyncio.create_task(engine.predict(predict("p", "digits", [[0.0] * 64] * 2000)))
     await asyncio.sleep(0)
     pid = engine._registry.get("digits").worker.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     answer = await asyncio.wait_for(asked, TIMEOUT_S)
-    assert {each.label for each in answer.outputs} == {alone.outputs[0].label}
+    assert {each["label"] for each in rows(answer)} == {rows(alone)[0]["label"]}
     assert engine.model("digits").restarts == 1
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
+from predicting import predict_job
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
@@ -19,7 +20,6 @@ from jupyter_streaminfer.protocol import (
     ChatMessage,
     Generate,
     GenerateJob,
-    PredictJob,
     Started,
     StreaminferError,
     Tokens,
@@ -88,7 +88,7 @@ def test_max_tokens_defaults_to_what_is_left(runtime: Generator) -> None:
 
 
 def test_refuses_predictions(runtime: Generator) -> None:
-    assert rejected(runtime, PredictJob("a", [[1.0]])).code == "invalid_request"
+    assert rejected(runtime, predict_job("a", [[1.0]])).code == "invalid_request"
 
 
 def test_queue_is_bounded(runtime: Generator) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from predicting import predict_job, rows
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 import jupyter_streaminfer
 from jupyter_streaminfer.inference.load import load_runtime
 from jupyter_streaminfer.inference.predictor import Predictor
-from jupyter_streaminfer.protocol import JobEvent, JobFailed, Predicted, PredictJob
+from jupyter_streaminfer.protocol import JobEvent, JobFailed, Predicted
 
 from .conftest import generate_job, rejected
 
@@ -47,37 +48,37 @@ def finish(runtime: Predictor) -> dict[str, JobEvent]:
 def test_knows_the_digits(images: list[list[float]]) -> None:
     runtime = load()
     runtime.warm_up()
-    assert runtime.submit(PredictJob("a", images)) is None
+    assert runtime.submit(predict_job("a", images)) is None
     event = finish(runtime)["a"]
     assert isinstance(event, Predicted)
     labels = [str(label) for label in load_digits().target]
-    right = sum(output.label == label for output, label in zip(event.outputs, labels, strict=True))
+    right = sum(output["label"] == label for output, label in zip(rows(event), labels, strict=True))
     assert right / len(labels) >= 0.97
-    for output in event.outputs:
-        confidences = [score.confidence for score in output.scores]
+    for output in rows(event):
+        confidences = [score["confidence"] for score in output["scores"]]
         assert confidences == sorted(confidences, reverse=True)
         assert sum(confidences) == pytest.approx(1, abs=1e-4)
-        assert (output.label, output.confidence) == (output.scores[0].label, confidences[0])
-        assert {score.label for score in output.scores} == set("0123456789")
+        assert (output["label"], output["confidence"]) == (output["scores"][0]["label"], confidences[0])
+        assert {score["label"] for score in output["scores"]} == set("0123456789")
 
 
 def test_rows_and_images_give_the_same(images: list[list[float]]) -> None:
     runtime = load(max_batch_size=5)
     square = [[row[i : i + 8] for i in range(0, 64, 8)] for row in images[:12]]
-    runtime.submit(PredictJob("flat", images[:12]))
-    runtime.submit(PredictJob("square", square))
+    runtime.submit(predict_job("flat", images[:12]))
+    runtime.submit(predict_job("square", square))
     for index in range(12):
-        runtime.submit(PredictJob(f"one{index}", [[int(value) for value in images[index]]]))
+        runtime.submit(predict_job(f"one{index}", [[int(value) for value in images[index]]]))
     found = finish(runtime)
     flat, squared = found["flat"], found["square"]
     assert isinstance(flat, Predicted)
     assert isinstance(squared, Predicted)
-    for index, output in enumerate(flat.outputs):
+    for index, output in enumerate(rows(flat)):
         one = found[f"one{index}"]
         assert isinstance(one, Predicted)
-        for other in (squared.outputs[index], one.outputs[0]):
-            assert other.label == output.label
-            assert other.confidence == pytest.approx(output.confidence, abs=1e-5)
+        for other in (rows(squared)[index], rows(one)[0]):
+            assert other["label"] == output["label"]
+            assert other["confidence"] == pytest.approx(output["confidence"], abs=1e-5)
 
 
 def test_info() -> None:
@@ -108,7 +109,7 @@ def test_info() -> None:
 )
 def test_refuses_a_bad_row_by_its_number(row: Any, said: str) -> None:
     runtime = load()
-    error = rejected(runtime, PredictJob("a", [[0.0] * 64, row]))
+    error = rejected(runtime, predict_job("a", [[0.0] * 64, row]))
     assert (error.code, error.field, error.retryable) == ("invalid_request", "inputs", False)
     assert error.message.startswith("row 1 of inputs")
     assert re.search(said, error.message)
@@ -118,8 +119,8 @@ def test_refuses_a_bad_row_by_its_number(row: Any, said: str) -> None:
 def test_refuses_generation_and_a_full_queue() -> None:
     runtime = load(max_queue=1)
     assert rejected(runtime, generate_job("g", [5])).field == "model"
-    assert runtime.submit(PredictJob("a", [[0.0] * 64])) is None
-    assert rejected(runtime, PredictJob("b", [[0.0] * 64])).code == "overloaded"
+    assert runtime.submit(predict_job("a", [[0.0] * 64])) is None
+    assert rejected(runtime, predict_job("b", [[0.0] * 64])).code == "overloaded"
     runtime.cancel("a")
     assert runtime.due_in() is None
 
@@ -127,9 +128,9 @@ def test_refuses_generation_and_a_full_queue() -> None:
 def test_jobs_of_a_client_wait_for_their_turn() -> None:
     runtime = load(max_batch_size=2)
     for job, client in (("a0", "a"), ("a1", "a"), ("b", "b")):
-        assert runtime.submit(PredictJob(job, [[0.0] * 64] * 2, client)) is None
+        assert runtime.submit(predict_job(job, [[0.0] * 64] * 2, client)) is None
     for job in ("a0", "b"):
-        error = rejected(runtime, PredictJob(job, [[0.0] * 64]))
+        error = rejected(runtime, predict_job(job, [[0.0] * 64]))
         assert (error.code, error.retryable) == ("invalid_request", False)
     for job in ("a0", "b"):
         runtime.pause(job)
@@ -149,9 +150,9 @@ def test_a_row_that_overflows_fails_its_own_job_alone(tmp_path: Path) -> None:
     }
     save_file(tensors, tmp_path / "model.safetensors")
     runtime = load(tmp_path, max_batch_size=4)
-    runtime.submit(PredictJob("first", [[1e-6, 0.0]]))
-    runtime.submit(PredictJob("bad", [[1e-6, 0.0]] * 5 + [[1e38, 1e38]] + [[1e-6, 0.0]] * 5))
-    runtime.submit(PredictJob("last", [[2e-6, 0.0]] * 3))
+    runtime.submit(predict_job("first", [[1e-6, 0.0]]))
+    runtime.submit(predict_job("bad", [[1e-6, 0.0]] * 5 + [[1e38, 1e38]] + [[1e-6, 0.0]] * 5))
+    runtime.submit(predict_job("last", [[2e-6, 0.0]] * 3))
     found = finish(runtime)
     bad = found.pop("bad")
     assert isinstance(bad, JobFailed)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from predicting import predict_job, rows
 from worker_log import NAME, Log, Make, job
 
 from jupyter_streaminfer.protocol import (
@@ -20,7 +21,6 @@ from jupyter_streaminfer.protocol import (
     JobEvent,
     ModelStats,
     Predicted,
-    PredictJob,
     Rejected,
     Started,
     StreaminferError,
@@ -80,15 +80,15 @@ async def test_predictions(make: Make) -> None:
     worker, log = make(MODELS / "digits"), Log()
     info = await worker.start(log.events, log.death)
     row = [0.0] * info.input_shape[0]
-    worker.submit(PredictJob("good", [row, row]))
-    worker.submit(PredictJob("short", [[1.0]]))
-    worker.submit(PredictJob("huge", [[10**400] * len(row)]))
+    worker.submit(predict_job("good", [row, row]))
+    worker.submit(predict_job("short", [[1.0]]))
+    worker.submit(predict_job("huge", [[10**400] * len(row)]))
     await log.until(Predicted, 1)
     await log.until(Rejected, 2)
     assert {event.job for event in log.all() if isinstance(event, Rejected)} == {"short", "huge"}
     (predicted,) = [event for event in log.all() if isinstance(event, Predicted)]
-    assert len(predicted.outputs) == 2
-    assert predicted.outputs[0].label in info.labels
+    assert len(rows(predicted)) == 2
+    assert rows(predicted)[0]["label"] in info.labels
 
 
 async def test_a_step_of_many_sequences_is_one_callback(make: Make, tiny_llama: Path) -> None:
