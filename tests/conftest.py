@@ -17,8 +17,8 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def long_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with a context of 16384 tokens, for streams that must be caught while they run."""
-    return build_llama(tmp_path_factory.mktemp("models") / "long", max_position_embeddings=16384)
+    """The same with a context longer than `ENDLESS`, for streams that must be caught while they run."""
+    return build_llama(tmp_path_factory.mktemp("models") / "long", max_position_embeddings=250_000)
 
 
 def pytest_configure() -> None:

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+ENDLESS = 200_000
+"""New tokens that `long_llama` takes many minutes for, on any machine: for streams that are to be caught while they run.
+
+With fewer, some tests held on slow machines alone: on a fast one the stream was complete before it was cancelled.
+"""
+
 SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>"]
 SENTENCES = [
     "The quick brown fox jumps over the lazy dog.",

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.client import Client
 
@@ -107,7 +108,7 @@ def test_ctrl_c_cancels(environ: dict[str, str], server_client: Client) -> None:
 
 
 def test_cancel(environ: dict[str, str], server_client: Client) -> None:
-    stream = server_client.generate("tiny", "The", max_tokens=15000, ignore_eos=True)
+    stream = server_client.generate("tiny", "The", max_tokens=ENDLESS, ignore_eos=True)
     run(environ, "cancel", stream.id)
     assert stream.wait(WAIT_S).state == "cancelled"
 

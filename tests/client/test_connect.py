@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.client import Client, NotAuthorizedError, connect
 from jupyter_streaminfer.client.errors import ConnectionLostError, NoServerError
@@ -167,7 +168,7 @@ def test_a_server_that_dies_and_comes_back(tmp_path: Path, long_llama: Path) -> 
     try:
         with connect(server.url, server.token, reconnect_s=1) as client:
             client.load("tiny", long_llama)
-            stream = client.generate("tiny", "The", max_tokens=12000, ignore_eos=True)
+            stream = client.generate("tiny", "The", max_tokens=ENDLESS, ignore_eos=True)
             received = next(iter(stream)).token_ids
             server.kill()
             with pytest.raises(ConnectionLostError, match="lost"):
@@ -188,7 +189,7 @@ def test_a_server_that_is_started_anew_does_not_know_the_stream(tmp_path: Path, 
     try:
         with connect(server.url, server.token, reconnect_s=120) as client:
             client.load("tiny", long_llama)
-            stream = client.generate("tiny", "The", max_tokens=12000, ignore_eos=True)
+            stream = client.generate("tiny", "The", max_tokens=ENDLESS, ignore_eos=True)
             next(iter(stream))
             server.kill()
             server = JupyterServer(tmp_path, port=server.port)

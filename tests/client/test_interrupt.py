@@ -14,7 +14,7 @@ import os, signal, sys, threading, time
 from jupyter_streaminfer import connect
 client = connect()
 client.load("tiny", sys.argv[1])
-stream = client.generate("tiny", "The", max_tokens=15000, ignore_eos=True)
+stream = client.generate("tiny", "The", max_tokens=200_000, ignore_eos=True)
 
 def interrupt():
     # The handler is in place from the reading's first moment to its last.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.client import Client, connect
 
@@ -122,7 +123,7 @@ def test_interrupting_the_kernel_cancels_the_stream(reading: str, kernels: list[
     kernel = kernels[0]
     id = kernel.run(
         "import time, asyncio\n"
-        "stream = client.generate('tiny', 'The', max_tokens=15000, ignore_eos=True); print(stream.id)"
+        f"stream = client.generate('tiny', 'The', max_tokens={ENDLESS}, ignore_eos=True); print(stream.id)"
     )
     cell = kernel.start(reading)
     kernel.output(cell, until="read")
@@ -138,7 +139,7 @@ def test_an_interrupt_later_means_no_stream(kernels: list[Kernel], outside: Clie
     """An iterator that a cell left behind half-read must not make every later interrupt a cancel."""
     kernel = kernels[0]
     id = kernel.run(
-        "stream = client.generate('tiny', 'The', max_tokens=15000, ignore_eos=True)\n"
+        f"stream = client.generate('tiny', 'The', max_tokens={ENDLESS}, ignore_eos=True)\n"
         "iterator = iter(stream); next(iterator); print(stream.id)"
     )
     cell = kernel.start("print('read', flush=True); time.sleep(30)")

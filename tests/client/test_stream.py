@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 import pytest
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.client import Client, ClientStream
 from jupyter_streaminfer.protocol import Delta, TokenLogprobs
@@ -20,7 +21,7 @@ def ended(client: Client) -> ClientStream:
 
 @pytest.fixture
 def running(client: Client) -> Any:
-    stream = client.generate("tiny", "The quick", max_tokens=12000, seed=3, ignore_eos=True)
+    stream = client.generate("tiny", "The quick", max_tokens=ENDLESS, seed=3, ignore_eos=True)
     yield stream
     stream.cancel()
 
@@ -164,7 +165,7 @@ def test_listeners(client: Client) -> None:
         if stream.done:
             ended.set()
 
-    stream = client.generate("tiny", "The quick", max_tokens=3000, ignore_eos=True)
+    stream = client.generate("tiny", "The quick", max_tokens=ENDLESS, ignore_eos=True)
     remove = stream.add_listener(listen)
     silent: list[str] = []
     stream.add_listener(lambda stream: silent.append(stream.state))()
@@ -189,7 +190,7 @@ def test_a_listener_that_fails_harms_nobody(client: Client, caplog: pytest.LogCa
 
 def test_an_unloaded_model_ends_its_streams_with_an_error(client: Client, long_llama: Any) -> None:
     client.load("leaving", long_llama)
-    stream = client.generate("leaving", "The quick", max_tokens=12000, ignore_eos=True)
+    stream = client.generate("leaving", "The quick", max_tokens=ENDLESS, ignore_eos=True)
     client.unload("leaving")
     with pytest.raises(Exception, match="unloaded"):
         stream.wait(WAIT_S)

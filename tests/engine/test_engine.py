@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from predicting import predict, rows
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.engine import Engine, EngineConfig, Stream
 from jupyter_streaminfer.protocol import Cancelled, Completed, Delta, Generate, StreaminferError
@@ -172,8 +173,8 @@ async def test_bad_input_is_refused_by_name(engine: Engine, changes: dict, code:
 async def test_a_stream_that_nobody_reads_ends_after_its_grace_period(long_llama: Path) -> None:
     engine = Engine(EngineConfig(grace_s=0.05))
     await engine.load("tiny", str(long_llama))
-    kept = await engine.generate(request(max_tokens=15000, detached=True))
-    abandoned = await engine.generate(request(max_tokens=15000))
+    kept = await engine.generate(request(max_tokens=ENDLESS, detached=True))
+    abandoned = await engine.generate(request(max_tokens=ENDLESS))
     async with asyncio.timeout(30):
         while not abandoned.closed:  # noqa: ASYNC110 (to wait by a cursor would be to read it)
             await asyncio.sleep(0.01)
@@ -189,7 +190,7 @@ async def test_the_oldest_closed_stream_makes_room(long_llama: Path) -> None:
     await engine.load("tiny", str(long_llama))
     first = await engine.generate(request(max_tokens=1))
     await asyncio.wait_for(read(first), 30)
-    running = [await engine.generate(request(max_tokens=15000)) for _ in range(2)]
+    running = [await engine.generate(request(max_tokens=ENDLESS)) for _ in range(2)]
     with pytest.raises(StreaminferError) as gone:
         engine.stream(first.id)
     assert gone.value.code == "stream_not_found"
@@ -202,7 +203,7 @@ async def test_the_oldest_closed_stream_makes_room(long_llama: Path) -> None:
 
 async def test_unloading_ends_the_streams_of_that_model_alone(engine: Engine, long_llama: Path) -> None:
     await engine.load("other", str(long_llama))
-    doomed = await engine.generate(request(max_tokens=15000, model="other"))
+    doomed = await engine.generate(request(max_tokens=ENDLESS, model="other"))
     stays = await engine.generate(request(max_tokens=50))
     await engine.unload("other")
     (terminal,) = (await read(doomed))[-1:]

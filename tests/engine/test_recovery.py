@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from predicting import predict, rows
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.engine import Engine, EngineConfig, Stream
 from jupyter_streaminfer.inference.generator import Generator
@@ -145,7 +146,7 @@ async def test_after_a_cuda_error_a_thread_says_what_to_do(
     in_a_thread: Engine, long_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = Failing(monkeypatch, RuntimeError("CUDA error: an illegal memory access was encountered"))
-    stream = await in_a_thread.generate(request(max_tokens=5000))
+    stream = await in_a_thread.generate(request(max_tokens=ENDLESS))
     await failing.after(stream, 20)
     terminal = (await read(stream))[-1]
     assert isinstance(terminal, Failed)
@@ -176,7 +177,7 @@ async def test_a_question_that_lost_its_worker_is_answered_by_the_next(engine: E
 
 
 async def test_a_model_that_is_being_restarted_says_so_and_when_to_ask_again(engine: Engine) -> None:
-    stream = await engine.generate(request(max_tokens=5000))
+    stream = await engine.generate(request(max_tokens=ENDLESS))
     await until(stream, 5)
     kill_worker(engine)
     async with asyncio.timeout(TIMEOUT_S):
@@ -192,7 +193,7 @@ async def test_a_model_that_is_being_restarted_says_so_and_when_to_ask_again(eng
 
 
 async def test_unloading_while_a_worker_is_restarted_leaves_nothing(engine: Engine) -> None:
-    stream = await engine.generate(request(max_tokens=5000))
+    stream = await engine.generate(request(max_tokens=ENDLESS))
     await until(stream, 5)
     kill_worker(engine)
     async with asyncio.timeout(TIMEOUT_S):
@@ -274,7 +275,7 @@ async def _whole_of(engine: Engine, stream: Stream) -> tuple[str, list[int]]:
 async def test_a_request_that_waits_too_long_expires_and_takes_nothing(long_llama: Path) -> None:
     engine = Engine(EngineConfig(max_batch_size=1))
     await engine.load("tiny", str(long_llama))
-    first = await engine.generate(request(max_tokens=15000))
+    first = await engine.generate(request(max_tokens=ENDLESS))
     waiting = await engine.generate(request(id="w", deadlines=Deadlines(queue_ms=50.0)))
     terminal = (await read(waiting))[-1]
     assert isinstance(terminal, Failed)
@@ -287,7 +288,7 @@ async def test_a_request_that_waits_too_long_expires_and_takes_nothing(long_llam
 async def test_without_a_first_token_in_time_it_is_tried_once_more(long_llama: Path) -> None:
     engine = Engine(EngineConfig(max_batch_size=1))
     await engine.load("tiny", str(long_llama))
-    await engine.generate(request(max_tokens=15000))
+    await engine.generate(request(max_tokens=ENDLESS))
     waiting = await engine.generate(request(id="w", deadlines=Deadlines(first_token_ms=60.0)))
     cursor = waiting.cursor(notify=lambda: None)
     terminal = (await read(waiting))[-1]
@@ -317,7 +318,7 @@ async def test_draining_refuses_what_is_new_and_waits_for_what_runs(long_llama: 
 async def test_draining_gives_up_at_its_bound(long_llama: Path) -> None:
     engine = Engine()
     await engine.load("tiny", str(long_llama))
-    stream = await engine.generate(request(max_tokens=15000, detached=True))
+    stream = await engine.generate(request(max_tokens=ENDLESS, detached=True))
     assert not await engine.drain(0.05)
     await engine.close()
     assert isinstance(stream.terminal, Cancelled)

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from jupyter_server.serverapp import ServerApp
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tiny_models import ENDLESS
 from traitlets import TraitError
 
 from jupyter_streaminfer.engine import Engine, EngineConfig
@@ -114,7 +115,7 @@ async def test_work_keeps_the_server_alive_and_an_idle_socket_does_not(
     assert not jp_serverapp.extension_manager.any_activity()
     assert "streaminfer" not in times
 
-    socket.send(**GREEDY, id="g", max_tokens=3000)
+    socket.send(**GREEDY, id="g", max_tokens=ENDLESS)
     await socket.receive()
     asked = times["streaminfer"]
     assert app.current_activity() == {"tiny": 1}
@@ -140,7 +141,7 @@ class TestStopping:
         ours = [each for each in set(threading.enumerate()) - other_threads if each.name.startswith("streaminfer")]
         sockets = [await connect() for _ in range(3)]
         for socket in sockets:
-            socket.send(**GREEDY, id="g", max_tokens=3000)
+            socket.send(**GREEDY, id="g", max_tokens=ENDLESS)
             await socket.receive()
         assert len(ours) >= len(engine.models())
         clients = [asyncio.create_task(socket.receive_until(is_terminal)) for socket in sockets]
@@ -167,7 +168,7 @@ class TestStopping:
         status, model = await request_api("api", "models", method="POST", body=body, request_timeout=120)
         assert (status, model["placement"]) == (200, "process")
         socket = await connect()
-        socket.send(**{**GREEDY, "model": "apart"}, id="g", max_tokens=3000)
+        socket.send(**{**GREEDY, "model": "apart"}, id="g", max_tokens=ENDLESS)
         await socket.receive_until(lambda message: message["type"] == "delta")
         workers = set(psutil.Process().children(recursive=True)) - before
         assert workers

@@ -46,11 +46,11 @@ BAD: dict[str, tuple[int, Callable[[], bytes], str, str | None, str | None, str]
     ),
     "prompt beyond the context": (
         TEXT,
-        lambda: generate(prompt="a b " * 20_000),
+        lambda: generate(prompt="a b " * 200_000),
         "invalid_request",
         "bad",
         "prompt",
-        "16384",
+        "250000",
     ),
     "max_tokens 0": (TEXT, lambda: generate(max_tokens=0), "invalid_request", "bad", "max_tokens", ">= 1"),
     "max_tokens 1e9": (TEXT, lambda: generate(max_tokens=10**9), "invalid_request", "bad", "max_tokens", "1000000"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.engine import Engine
 from jupyter_streaminfer.protocol import Generate
@@ -100,7 +101,7 @@ async def test_a_stream_is_read_once_a_connection(engine: Engine, connect) -> No
 
 async def test_cancel_is_answered_and_ends_the_stream(engine: Engine, connect) -> None:
     socket, other = await connect(), await connect()
-    socket.send(**GREEDY, id="g", max_tokens=3000)
+    socket.send(**GREEDY, id="g", max_tokens=ENDLESS)
     stream = (await socket.receive())["stream"]
     assert await other.ask(type="cancel", id="c", stream=stream) == {"type": "ok", "id": "c"}
     cancelled = (await socket.receive_until(is_terminal))[-1]
@@ -142,7 +143,7 @@ async def test_many_requests_on_one_connection_interleave(engine: Engine, connec
 async def test_requests_of_one_connection_are_bounded(engine: Engine, connect, extension_traits) -> None:
     socket = await connect()
     for id in ("g1", "g2"):
-        socket.send(**GREEDY, id=id, max_tokens=3000)
+        socket.send(**GREEDY, id=id, max_tokens=ENDLESS)
     streams = [(await socket.receive_until(lambda each: each["type"] == "attached"))[-1]["stream"] for _ in range(2)]
     answer = await socket.ask(**GREEDY, id="g3")
     assert (answer["code"], answer["retryable"]) == ("overloaded", True)
@@ -153,7 +154,7 @@ async def test_requests_of_one_connection_are_bounded(engine: Engine, connect, e
 
 async def test_closing_the_socket_lets_go_of_everything(app, engine: Engine, connect) -> None:
     socket = await connect()
-    socket.send(**GREEDY, id="g", max_tokens=3000)
+    socket.send(**GREEDY, id="g", max_tokens=ENDLESS)
     stream = engine.stream((await socket.receive())["stream"])
     released = asyncio.Event()
     rearm = stream.on_consumers

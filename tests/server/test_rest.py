@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.engine import Engine
 from jupyter_streaminfer.protocol import MAX_MESSAGE_BYTES
@@ -27,7 +28,7 @@ async def test_a_model_from_load_to_unload(request_api, app, tiny_llama: Path) -
 
 async def test_unloading_ends_the_models_streams(request_api, engine: Engine, connect) -> None:
     socket = await connect()
-    socket.send(**GREEDY, id="g", max_tokens=3000)
+    socket.send(**GREEDY, id="g", max_tokens=ENDLESS)
     await socket.receive()
     assert (await request_api("api", "models", "tiny", method="DELETE"))[0] == 204
     ended = (await socket.receive_until(is_terminal))[-1]
@@ -36,7 +37,7 @@ async def test_unloading_ends_the_models_streams(request_api, engine: Engine, co
 
 async def test_a_stream_can_be_listed_read_and_cancelled(request_api, engine: Engine, connect) -> None:
     socket = await connect()
-    socket.send(**GREEDY, id="g", max_tokens=3000)
+    socket.send(**GREEDY, id="g", max_tokens=ENDLESS)
     id = (await socket.receive())["stream"]
     [listed] = (await request_api("api", "streams"))[1]["streams"]
     assert (listed["stream"], listed["state"], listed["consumers"]) == (id, "open", 1)

@@ -41,7 +41,7 @@ def slow_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_hidden_layers=6,
         num_attention_heads=8,
         num_key_value_heads=4,
-        max_position_embeddings=2048,
+        max_position_embeddings=40_000,
     )
 
 

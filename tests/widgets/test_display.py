@@ -16,6 +16,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.widgets.bundle import STREAM_MIME, WIDGET_MIME
 
@@ -91,9 +92,11 @@ def test_a_run_that_nobody_watches_holds_the_final_text_and_repeats_itself(
 def test_a_watched_display_is_finished_from_the_background_while_a_later_cell_runs(
     kernel: BlockingKernelClient, cell: str, tmp_path: Path
 ) -> None:
+    """The later cell ends the stream itself: one that ended by itself once was complete before it was shown."""
     flag = tmp_path / "flag"
-    shown_by = kernel.execute(cell.replace("max_tokens=40", "max_tokens=600"))
-    kernel.execute(f"import pathlib, time\nwhile not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.01)")
+    shown_by = kernel.execute(cell.replace("max_tokens=40", f"max_tokens={ENDLESS}"))
+    wait = f"while not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.01)"
+    kernel.execute(f"import pathlib, time\nstream.cancel()\n{wait}")
     first = next_message(kernel, "display_data")
     assert WIDGET_MIME in first["content"]["data"]
     assert STREAM_MIME not in first["content"]["data"], "no page reaches an engine inside the kernel"
@@ -104,7 +107,7 @@ def test_a_watched_display_is_finished_from_the_background_while_a_later_cell_ru
     assert last["content"]["transient"] == first["content"]["transient"]
     assert last["parent_header"]["msg_id"] == shown_by
     data = last["content"]["data"]
-    assert data[STREAM_MIME]["state"] == "completed"
-    assert data["text/plain"] == data[STREAM_MIME]["text"]
+    assert data[STREAM_MIME]["state"] == "cancelled"
+    assert data["text/plain"] == data[STREAM_MIME]["text"] + "\n\n[stopped]"
     assert WIDGET_MIME not in data
     flag.touch()

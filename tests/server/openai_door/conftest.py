@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.engine import Engine, Stream
 from jupyter_streaminfer.protocol import Generate
@@ -17,7 +18,7 @@ from ..conftest import TIMEOUT_S
 GREEDY: dict[str, Any] = {"model": "tiny", "temperature": 0, "extra_body": {"ignore_eos": True}}
 PROMPT = {**GREEDY, "prompt": "a b"}
 HELLO = {**GREEDY, "messages": [{"role": "user", "content": "Hello"}]}
-LONG = 15_000
+LONG = ENDLESS
 
 
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
