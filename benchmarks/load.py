@@ -113,7 +113,7 @@ async def send(job: Job) -> Timeline:
 
     door = DOORS[job.door](job.url, job.token, job.model, note, ended)
     await door.open()
-    waited, began = _waited(), time.perf_counter()
+    waited, began = waited_s(), time.perf_counter()
     while not failures:
         now = time.perf_counter() - began
         for index in pace.start(now, len(under_way)):
@@ -125,14 +125,14 @@ async def send(job: Job) -> Timeline:
         changed.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(changed.wait(), pace.wait(now, len(under_way)))
-    timeline.waited = _waited() - waited
+    timeline.waited = waited_s() - waited
     door.close()
     if failures:
         raise RuntimeError("; ".join(failures[:3]))
     return timeline
 
 
-def _waited() -> float:
+def waited_s() -> float:
     """Seconds that this process was ready to run and had no core; 0 where that cannot be told."""
     with suppress(OSError):
         return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9

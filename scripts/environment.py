@@ -7,6 +7,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv"
@@ -16,13 +17,18 @@ PROGRAMS = FOLDER / ("Scripts" if os.name == "nt" else "bin")
 
 def run(*command: str | Path) -> None:
     """Run a command of the environment from the repository's root; its failure ends this program."""
+    process = start(*command)
+    if status := process.wait():
+        sys.exit(status)
+
+
+def start(*command: str | Path, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start a command as `run` does, and let it run; ``output`` is where it prints, if not here."""
     words = [str(word) for word in command]
     print("$", " ".join(words), flush=True)
     environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(FOLDER)}
     environment.pop("PYTHONHOME", None)
-    status = subprocess.run(words, cwd=ROOT, env=environment).returncode
-    if status:
-        sys.exit(status)
+    return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=output, stderr=output and subprocess.STDOUT)
 
 
 def install(*requirements: str) -> None:

@@ -30,9 +30,9 @@ BANNER = "// Generated from jupyter_streaminfer/protocol by scripts/generate_typ
 REFERENCE_NOTE = re.compile(r"( \*\n)? \* This interface was referenced by [^\n]*\n \* via the [^\n]*\n")
 EMPTY_COMMENT = re.compile(r"/\*\*\n \*/\n")
 UNIONS = {
-    "Event": ("Delta", "Completed", "Cancelled", "Failed", "Incomplete"),
+    "Event": ("Delta", "Partial", "Completed", "Cancelled", "Failed", "Incomplete"),
     "ServerMessage": ("Event", "Attached", "Notice", "Result", "Embeddings", "Scores", "Error", "Ok", "Pong"),
-    "AnyRequest": ("Generate", "Continue", "Predict", "Embed", "Score", "Attach", "Cancel", "Ping"),
+    "AnyRequest": ("Generate", "Continue", "Run", "Predict", "Embed", "Score", "Attach", "Cancel", "Ping"),
     "ClientMessage": ("AnyRequest", "Ack"),
 }
 ROOTS = (
@@ -43,6 +43,9 @@ ROOTS = (
     protocol.ModelStatus,
     protocol.Health,
     protocol.Metrics,
+    protocol.RouteStatus,
+    protocol.Prediction,
+    protocol.Span,
 )
 
 

@@ -10,8 +10,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
-from environment import PROGRAMS, install, run
+from environment import PROGRAMS, install, run, start
+
+BROWSER_TESTS = "tests/ui"
 
 
 def install_chromium() -> None:
@@ -22,6 +25,23 @@ def install_chromium() -> None:
     for words in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]):
         print("$", " ".join(words), flush=True)
         subprocess.run(words, check=True, **quiet)
+
+
+def run_tests() -> int:
+    """Run all tests, those in the browser beside the others: they mostly wait. Whether one failed."""
+    with tempfile.TemporaryFile() as output:
+        browser = start(PROGRAMS / "pytest", BROWSER_TESTS, output=output)
+        others = start(PROGRAMS / "pytest", "--ignore", BROWSER_TESTS)
+        try:
+            statuses = [others.wait(), browser.wait()]
+        except BaseException:
+            for process in (others, browser):
+                process.terminate()
+                process.wait()
+            raise
+        output.seek(0)
+        print(output.read().decode(errors="replace"), flush=True)
+    return int(any(statuses))
 
 
 if __name__ == "__main__":
@@ -36,4 +56,7 @@ if __name__ == "__main__":
     run(PROGRAMS / "jlpm", "lint:check")
     run(PROGRAMS / "python", "scripts/generate_types.py", "--check")
     run(PROGRAMS / "pytest", "--nbval", "notebooks", "--nbval-cell-timeout=120")
-    run(PROGRAMS / "pytest", *sys.argv[1:])
+    if len(sys.argv) > 1:
+        run(PROGRAMS / "pytest", *sys.argv[1:])
+    else:
+        sys.exit(run_tests())

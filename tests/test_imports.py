@@ -20,6 +20,8 @@ MAY_IMPORT = {
 }
 EXCEPTIONS = {
     ("client/embedded.py", "engine"): "the engine in the client's own process",
+    ("client/embedded_store.py", "engine"): "its store, as a type",
+    ("client/publish.py", "inference"): "the writer of a module's files, imported when one is published",
     ("client/stream.py", "widgets"): "a stream's display, imported when it is shown",
 }
 

@@ -97,7 +97,10 @@ def test_an_error_says_the_same_as_exception_info_and_frame() -> None:
 
 def test_a_models_short_form_says_what_matters_and_no_path() -> None:
     info = ModelInfo("generate", "LlamaForCausalLM", 4_737_792, 1, "cpu", "float32", context_length=1024)
-    status = ModelStatus("demo", "1", "ready", "/somewhere/private", "thread", info=info)
+    status = ModelStatus(
+        name="demo", version="1", state="ready", path="/somewhere/private", placement="thread", info=info
+    )
     assert repr(status) == "<demo@1: ready, generate, 4,737,792 parameters, cpu float32, context 1,024>"
-    failed = ModelStatus("x", "1", "failed", "/p", "thread", error=ErrorInfo("invalid_request", "no weights"))
+    why = ErrorInfo("invalid_request", "no weights")
+    failed = ModelStatus(name="x", version="1", state="failed", path="/p", placement="thread", error=why)
     assert repr(failed) == "<x@1: failed, no weights>"

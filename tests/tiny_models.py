@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 ENDLESS = 200_000
-"""New tokens that `long_llama` takes many minutes for, on any machine: for streams that are to be caught while they run.
+"""New tokens that `long_llama` takes many minutes for, on any machine: for streams that must still run when looked at.
 
 With fewer, some tests held on slow machines alone: on a fast one the stream was complete before it was cancelled.
 """

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import msgspec
 import numpy as np
 
-from jupyter_streaminfer.client.encoding import checked, encoded
+from jupyter_streaminfer.client.encoding import checked, written
 from jupyter_streaminfer.client.loop import IOLoop
 from jupyter_streaminfer.client.options import GenerateOptions, Messages, checked_n
-from jupyter_streaminfer.client.predictions import Predictions
+from jupyter_streaminfer.client.predicting import PredictCalls
+from jupyter_streaminfer.client.publish import PublishCalls
 from jupyter_streaminfer.client.retries import Retries
 from jupyter_streaminfer.client.stream import ClientStream
 from jupyter_streaminfer.client.transport import Transport
@@ -27,16 +26,12 @@ from jupyter_streaminfer.protocol import (
     ChatMessage,
     Continue,
     Deadlines,
-    DType,
     Embed,
     Generate,
     Health,
     Likelihood,
-    LoadModel,
     Metrics,
-    ModelStatus,
-    Placement,
-    Predict,
+    Run,
     Score,
     StreamStatus,
     copies,
@@ -45,11 +40,8 @@ from jupyter_streaminfer.protocol import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Q = TypeVar("Q")
-T = TypeVar("T")
 
-
-class Client:
+class Client(PublishCalls, PredictCalls):
     """Talks to one engine, in a Jupyter server or in this process; `connect` makes one.
 
     May be used from any thread and inside a running event loop. Every refusal is a `StreaminferError`, whose
@@ -60,57 +52,12 @@ class Client:
     def __init__(
         self, transport: Transport, io: IOLoop, release: Callable[[], object], retries: Retries | None = None
     ) -> None:
-        """``release`` ends every reading and frees ``transport`` and ``io``; called once, by `close`."""
-        self._transport = transport
-        self._io = io
-        self._retries = retries or Retries()
-        self._ids = itertools.count(1)
+        super().__init__(transport, io, release, retries)
         self._readings: weakref.WeakValueDictionary[str, ClientStream] = weakref.WeakValueDictionary()
         """The streams that were read here, by id: one connection reads a stream once."""
         self._attaching = threading.Lock()
-        self._release = release
-        self._closed = False
 
-    @property
-    def url(self) -> str | None:
-        """The server's base URL; None for an engine in this process."""
-        return self._transport.url
-
-    # Models.
-
-    def load(
-        self,
-        name: str,
-        path: str | os.PathLike[str] | None = None,
-        *,
-        dtype: DType = "auto",
-        placement: Placement = "auto",
-    ) -> ModelStatus:
-        """Load a model and wait until it is warmed up; at once where it already is.
-
-        ``path``: a folder in the Hugging Face layout, as the server sees it; a folder that is here is meant where
-        it is relative. Without it: the bundled model ``name``. ``dtype``: what its weights are kept in, ``auto``
-        being what they are stored in; ``int8`` is smaller, faster and less exact. ``placement``: whether it computes
-        in a ``thread`` or a ``process`` of its own, ``auto`` being as the server is configured. Interrupting the
-        wait leaves the load under way.
-        """
-        folder = None if path is None else os.path.expanduser(os.fspath(path))
-        if folder is not None and os.path.exists(folder):
-            # The server has a working directory of its own.
-            folder = os.path.abspath(folder)
-        return self._call(self._transport.load(LoadModel(name=name, path=folder, dtype=dtype, placement=placement)))
-
-    def unload(self, name: str) -> None:
-        """End a model's streams and free it."""
-        self._call(self._transport.unload(name))
-
-    def models(self) -> list[ModelStatus]:
-        """Every model, loading and failed ones too."""
-        return self._call(self._transport.models())
-
-    def model(self, name: str) -> ModelStatus:
-        """One model."""
-        return self._call(self._transport.model(name))
+    # The engine.
 
     def health(self) -> Health:
         """How the engine is."""
@@ -159,6 +106,7 @@ class Client:
         chunk_tokens: int = 1,
         detached: bool = False,
         deadlines: Deadlines | Mapping[str, float] | None = None,
+        key: str | None = None,
     ) -> ClientStream | list[ClientStream]:
         """Start a stream, from exactly one of ``prompt``, ``messages`` (a chat) and ``token_ids``.
 
@@ -191,10 +139,30 @@ class Client:
             chunk_tokens=chunk_tokens,
             detached=detached,
             deadlines=cast(Deadlines | None, deadlines),
+            key=key,
         )
         # As it will be read, so that what a stream keeps of it is plain: no arrays, no dicts for messages.
         request, _ = checked(request)
         return self._start([request])[0] if n is None else self._start(copies(request, checked_n(n)))
+
+    def run(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        detached: bool = False,
+        deadlines: Deadlines | Mapping[str, float] | None = None,
+        key: str | None = None,
+    ) -> ClientStream:
+        """Start a stream of what a model yields (task ``stream``), given ``inputs``: whatever JSON has, and arrays.
+
+        Returns once the model admitted the inputs. `ClientStream.values` has the values, ``text`` the texts that it
+        yielded. The fields are explained at `protocol.Run`.
+        """
+        deadlines = cast(Deadlines | None, deadlines)
+        request = Run(self._next_id(), model, written(inputs), detached, deadlines, key)
+        request, _ = checked(request)
+        return self._start([request])[0]
 
     def attach(self, stream_id: str, *, snapshot: bool = False) -> ClientStream:
         """Read a stream from its start, whoever began it: also one whose kernel is gone.
@@ -223,16 +191,6 @@ class Client:
         """Every stream that is kept, open or closed, the oldest first."""
         return self._call(self._transport.streams())
 
-    # Predictions.
-
-    def predict(self, model: str, inputs: Any) -> Predictions:
-        """Classify rows: ``[rows, ...]`` as the model's ``input_shape`` says (`ModelInfo`).
-
-        Takes arrays, tensors, nested lists, and frames (one row each); one plain row of numbers is one row.
-        """
-        request = Predict(self._next_id(), model, encoded(inputs))
-        return Predictions(self._ask(self._transport.predict, request))
-
     # Texts that are read and not continued.
 
     def embed(
@@ -257,12 +215,6 @@ class Client:
 
     # The client's own life.
 
-    def close(self) -> None:
-        """End every reading and free the connection; an engine in this process ends with its last client."""
-        if not self._closed:
-            self._closed = True
-            self._release()
-
     def __enter__(self) -> Client:
         return self
 
@@ -274,16 +226,16 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {self.url or 'embedded'}>"
 
-    def _start(self, requests: list[Generate]) -> list[ClientStream]:
+    def _start(self, requests: Sequence[Generate | Run]) -> list[ClientStream]:
         """Start streams, all or none."""
         requests = [msgspec.structs.replace(request, id=self._next_id()) for request in requests]
         streams = [ClientStream(self, request) for request in requests]
         self._call(self._open(requests, streams))
         return streams
 
-    async def _open(self, requests: list[Generate], streams: list[ClientStream]) -> None:
+    async def _open(self, requests: Sequence[Generate | Run], streams: list[ClientStream]) -> None:
         pairs = zip(requests, streams, strict=True)
-        tasks = [asyncio.create_task(self._generate(request, stream)) for request, stream in pairs]
+        tasks = [asyncio.create_task(self._begin(request, stream)) for request, stream in pairs]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
@@ -292,8 +244,12 @@ class Client:
                     self._cancel_soon(stream.id)
             raise
 
-    async def _generate(self, request: Generate, stream: ClientStream) -> None:
-        await self._retries.run(lambda: self._transport.generate(request, stream), on_retry=stream.note_retry)
+    async def _begin(self, request: Generate | Run, stream: ClientStream) -> None:
+        transport = self._transport
+        await self._retries.run(
+            lambda: transport.run(request, stream) if isinstance(request, Run) else transport.generate(request, stream),
+            on_retry=stream.note_retry,
+        )
 
     def _resume(self, previous: ClientStream) -> ClientStream:
         """Start the stream that goes on where that one stopped."""
@@ -306,22 +262,9 @@ class Client:
         request = Cancel(self._next_id(), stream_id)
         await self._retries.run(lambda: self._transport.cancel(request), pure=True)
 
-    def _ask(self, ask: Callable[[Q], Awaitable[T]], request: Q) -> T:
-        """Ask what may be asked twice."""
-        return self._call(self._retries.run(lambda: ask(request), pure=True))
-
     def _adopt(self, stream: ClientStream) -> None:
         self._readings[stream.id] = stream
 
     def _cancel_soon(self, stream_id: str) -> None:
         """Ask for the end of a stream without waiting; safe in a signal handler."""
         self._io.spawn(self._cancel(stream_id))
-
-    def _next_id(self) -> str:
-        return f"r{next(self._ids)}"
-
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._closed:
-            work.close()
-            raise RuntimeError("This client is closed; connect() makes a new one.")
-        return self._io.run(work)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import atexit
 import secrets
+import tempfile
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jupyter_streaminfer.client.embedded_store import EmbeddedStore
 from jupyter_streaminfer.client.encoding import checked
 from jupyter_streaminfer.client.errors import ConnectionLostError
 from jupyter_streaminfer.client.loop import IOLoop
-from jupyter_streaminfer.client.transport import Sink
+from jupyter_streaminfer.client.transport import Sink, Store
 from jupyter_streaminfer.protocol import (
     Attach,
     Cancel,
@@ -22,12 +24,19 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Health,
     LoadModel,
+    LoadVersion,
     Metrics,
+    ModelSettings,
     ModelStatus,
     Predict,
+    Reloaded,
     Result,
+    Route,
+    RouteStatus,
+    Run,
     Score,
     Scores,
+    StreaminferError,
     StreamStatus,
 )
 
@@ -90,12 +99,19 @@ class EmbeddedTransport:
         self._engine = engine
         self._client = secrets.token_urlsafe(12)
         """Who asks: the engine is fair between clients."""
+        self.store: Store = EmbeddedStore(engine, self._client)
         self._readings: set[Reading] = set()
 
     async def generate(self, request: Generate, sink: Sink) -> None:
         """See `Transport.generate`."""
         request, _ = checked(request)
         stream = await self._engine.generate(request, self._client)
+        self._read(stream, Attach(request.id, stream.id), sink)
+
+    async def run(self, request: Run, sink: Sink) -> None:
+        """See `Transport.run`."""
+        request, _ = checked(request)
+        stream = await self._engine.run(request, self._client)
         self._read(stream, Attach(request.id, stream.id), sink)
 
     async def continue_(self, request: Continue, sink: Sink) -> None:
@@ -132,19 +148,51 @@ class EmbeddedTransport:
     async def load(self, request: LoadModel) -> ModelStatus:
         """See `Transport.load`."""
         request, _ = checked(request)
-        return await self._engine.load(request.name, request.path, request.dtype, request.placement)
+        return await self._engine.load(**_fields(request))
 
-    async def unload(self, name: str) -> None:
+    async def swap(self, name: str, request: LoadVersion) -> ModelStatus:
+        """See `Transport.swap`."""
+        request, _ = checked(request)
+        return await self._engine.swap(name, **_fields(request))
+
+    async def rollback(self, name: str) -> ModelStatus:
+        """See `Transport.rollback`."""
+        return await self._engine.rollback(name)
+
+    async def activate(self, name: str, version: str) -> ModelStatus:
+        """See `Transport.activate`."""
+        return await self._engine.activate(name, version)
+
+    async def unload(self, ref: str) -> None:
         """See `Transport.unload`."""
-        await self._engine.unload(name)
+        await self._engine.unload(ref)
+
+    async def configure(self, name: str, settings: ModelSettings) -> ModelStatus:
+        """See `Transport.configure`."""
+        settings, _ = checked(settings)
+        return await self._engine.configure(name, settings)
+
+    async def route(self, name: str, route: Route | None) -> RouteStatus:
+        """See `Transport.route`."""
+        return self._engine.route(name, None if route is None else checked(route)[0])
+
+    async def routed(self, name: str) -> RouteStatus:
+        """See `Transport.routed`."""
+        return self._engine.routed(name)
+
+    async def reload(self) -> Reloaded:
+        """See `Transport.reload`."""
+        raise StreaminferError(
+            "invalid_request", "An engine in this process has no configuration to read again; client.load, client.swap."
+        )
 
     async def models(self) -> list[ModelStatus]:
         """See `Transport.models`."""
         return self._engine.models()
 
-    async def model(self, name: str) -> ModelStatus:
+    async def model(self, ref: str) -> ModelStatus:
         """See `Transport.model`."""
-        return self._engine.model(name)
+        return self._engine.model(ref)
 
     async def streams(self) -> list[StreamStatus]:
         """See `Transport.streams`."""
@@ -203,7 +251,14 @@ class Reading:
         self.cursor.close()
 
 
-async def _new_engine() -> Engine:
-    from jupyter_streaminfer.engine import Engine
+def _fields(request: LoadVersion) -> dict[str, Any]:
+    return {name: getattr(request, name) for name in request.__struct_fields__}
 
-    return Engine()
+
+async def _new_engine() -> Engine:
+    from jupyter_streaminfer.engine import Engine, EngineConfig
+
+    # Files that are published into this process's own engine need not outlive it.
+    folder = tempfile.TemporaryDirectory(prefix="streaminfer-")
+    atexit.register(folder.cleanup)
+    return Engine(EngineConfig(store_dir=folder.name))

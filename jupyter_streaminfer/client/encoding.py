@@ -9,14 +9,11 @@ import numpy as np
 
 from jupyter_streaminfer.protocol import (
     MAX_MESSAGE_BYTES,
-    LoadModel,
-    Request,
     StreaminferError,
-    encode_inputs,
     invalid_request,
 )
 
-T = TypeVar("T", bound=Request | LoadModel)
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 def checked(request: T) -> tuple[T, bytes]:
@@ -40,34 +37,14 @@ def checked(request: T) -> tuple[T, bytes]:
         raise invalid_request(error) from None
 
 
-def encoded(inputs: Any) -> msgspec.Raw:
-    """A prediction's inputs as `Predict` carries them; refused as `checked` refuses."""
+def written(inputs: Any) -> msgspec.Raw:
+    """A run's inputs as `Run` carries them; refused as `checked` refuses."""
     try:
-        return encode_inputs(rows(inputs), plain)
+        return msgspec.Raw(msgspec.json.encode(inputs, enc_hook=plain))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise StreaminferError(
             "invalid_request", f"inputs cannot be written as JSON: {error}", field="inputs"
         ) from None
-
-
-def rows(inputs: Any) -> list[Any]:
-    """A prediction's inputs as ``[rows, ...]``; a single row of plain numbers (``[features]``) becomes one row.
-
-    Takes arrays, tensors, frames (one row each), series and nested sequences.
-    """
-    try:
-        values = list(inputs) if isinstance(inputs, (list, tuple)) else plain(inputs)
-    except TypeError:
-        values = None
-    if not isinstance(values, list):
-        raise StreaminferError(
-            "invalid_request",
-            f"inputs: a {type(inputs).__name__} is no rows of numbers. Give an array, a tensor, a frame or lists.",
-            field="inputs",
-        )
-    if values and isinstance(values[0], (int, float, np.number)):
-        return [values]
-    return values
 
 
 def plain(value: Any) -> Any:

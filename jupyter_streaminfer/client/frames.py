@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jupyter_streaminfer.protocol import Delta
+from jupyter_streaminfer.protocol import Delta, Partial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,17 +24,28 @@ def to_frame(deltas: list[Delta]) -> pd.DataFrame:
     texts: list[str] = []
     times: list[float] = []
     for delta in deltas:
-        count = len(delta.token_ids)
+        # A run's texts are tokens without ids, which no token has.
+        ids = delta.token_ids or [-1] * len(delta.at_ms)
+        count = len(ids)
         span = (delta.seq if delta.last is None else delta.last) - delta.seq + 1
         if count == 0:
             if texts:
                 texts[-1] += delta.text
             continue
         seqs += [delta.seq + index if index < span else delta.seq + span - 1 for index in range(count)]
-        tokens += delta.token_ids
+        tokens += ids
         texts += [delta.text] + [""] * (count - 1)
         times += delta.at_ms
     frame = pd.DataFrame({"seq": seqs, "token_id": tokens, "text": texts, "at_ms": times})
     frame = frame.astype({"seq": "int64", "token_id": "int64", "at_ms": "float64"})
     frame["itl_ms"] = frame["at_ms"].diff()
     return frame
+
+
+def values_frame(partials: list[Partial], values: list[Any]) -> pd.DataFrame:
+    """One row per value of a run: ``seq``, ``at_ms``, and its fields where all are dicts, else ``value``."""
+    import pandas as pd
+
+    rows = values if all(isinstance(value, dict) for value in values) else [{"value": value} for value in values]
+    times = [{"seq": partial.seq, "at_ms": partial.at_ms} for partial in partials]
+    return pd.DataFrame([{**time, **row} for row, time in zip(rows, times, strict=False)])

@@ -46,10 +46,10 @@ class IOLoop:
 
         Interrupting the wait cancels the coroutine; `stop` does, too, and the wait ends with a RuntimeError.
         """
-        if threading.current_thread() is self._thread:
-            work.close()
-            raise RuntimeError("A callback on the I/O thread cannot wait for the I/O thread; call from another thread.")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return self.finish(self.begin(work))
+
+    def finish(self, future: concurrent.futures.Future[T]) -> T:
+        """Wait for what was begun, as `run` does."""
         try:
             return _wait(future)
         except concurrent.futures.CancelledError:
@@ -57,6 +57,13 @@ class IOLoop:
         except BaseException:
             future.cancel()
             raise
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the loop; the future is what it returns or raises, and cancels it."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("A callback on the I/O thread cannot wait for the I/O thread; call from another thread.")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run a coroutine on the loop and wait for nothing; a failure of it is nobody's business.

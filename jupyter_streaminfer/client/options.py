@@ -38,6 +38,7 @@ class GenerateOptions(TypedDict, total=False):
     chunk_tokens: int
     detached: bool
     deadlines: Deadlines | Mapping[str, float] | None
+    key: str | None
 
 
 def checked_n(n: int) -> int:

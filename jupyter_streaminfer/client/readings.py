@@ -13,7 +13,7 @@ from jupyter_streaminfer.client.errors import ConnectionLostError, NotAuthorized
 from jupyter_streaminfer.client.reading import Reading
 from jupyter_streaminfer.client.retries import MAX_S, backoff_s
 from jupyter_streaminfer.client.socket import Socket
-from jupyter_streaminfer.protocol import Delta, Event, Notice, StreaminferError
+from jupyter_streaminfer.protocol import TERMINAL, Event, Notice, StreaminferError
 
 RECONNECT_S = 60.0
 """How long a lost connection is tried to be had back while something is read; from the last event on."""
@@ -60,7 +60,7 @@ class Readings:
             _log.warning("Stream %s: event %d came where %d was due", event.stream, event.seq, reading.after + 1)
             return False
         self._failures = 0
-        if not isinstance(event, Delta):
+        if isinstance(event, TERMINAL):
             del self._readings[event.stream]
         return True
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from jupyter_streaminfer.client import ending
 from jupyter_streaminfer.client.partial_json import partial_json
 from jupyter_streaminfer.client.timings import StreamTimings
@@ -13,6 +15,7 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Notice,
     Partial,
+    Run,
     Snapshot,
     StreaminferError,
     TokenLogprobs,
@@ -32,7 +35,7 @@ NOTICES = 32
 class Received:
     """A stream as far as it came, to be looked at at any time; nothing here waits."""
 
-    def __init__(self, request: Generate | None, previous: Received | None) -> None:
+    def __init__(self, request: Generate | Run | None, previous: Received | None) -> None:
         self.request = request
         """What was asked for; None for a stream that was attached to."""
         self.previous = previous
@@ -45,8 +48,8 @@ class Received:
         """How often its connection was lost and another one went on with it."""
         self.snapshot: Snapshot | None = None
         """What stands for its beginning, where the server keeps that no longer."""
-        self._deltas: list[Delta] = []
-        self._partials: list[Partial] = []
+        self._pieces: list[Delta | Partial] = []
+        self._values: list[Any] = []
         self._notices: deque[Notice] = deque(maxlen=NOTICES)
         self._terminal: ending.Terminal | None = None
         self._loss: StreaminferError | None = None
@@ -55,12 +58,22 @@ class Received:
     def text(self) -> str:
         """Everything received."""
         beginning = "" if self.snapshot is None else self.snapshot.text
-        return beginning + "".join([delta.text for delta in self._deltas])
+        return beginning + "".join([delta.text for delta in self._deltas()])
 
     @property
     def full_text(self) -> str:
         """The same, after the text of the streams that this one goes on with."""
         return self.text if self.previous is None else self.previous.full_text + self.text
+
+    @property
+    def pieces(self) -> list[Delta | Partial]:
+        """Everything received, in its order."""
+        return list(self._pieces)
+
+    @property
+    def values(self) -> list[Any]:
+        """Every value that a run yielded and that was received, decoded; its texts are in ``text``."""
+        return list(self._values)
 
     @property
     def json(self) -> Any:
@@ -79,17 +92,20 @@ class Received:
     @property
     def token_ids(self) -> list[int]:
         """Every token received."""
-        return [token for delta in self._deltas for token in delta.token_ids]
+        return [token for delta in self._deltas() for token in delta.token_ids]
 
     @property
     def at_ms(self) -> list[float]:
-        """When each token was appended to the log: milliseconds since the request was accepted."""
-        return [at for delta in self._deltas for at in delta.at_ms]
+        """When each token, or a run's text or value, was appended to the log: milliseconds since its acceptance."""
+        times: list[float] = []
+        for piece in self._pieces:
+            times += [piece.at_ms] if isinstance(piece, Partial) else piece.at_ms
+        return times
 
     @property
     def logprobs(self) -> list[TokenLogprobs]:
         """For every token received, how likely it was and what else was; empty where that was not asked for."""
-        return [token for delta in self._deltas for token in delta.logprobs or ()]
+        return [token for delta in self._deltas() for token in delta.logprobs or ()]
 
     @property
     def done(self) -> bool:
@@ -114,7 +130,7 @@ class Received:
     @property
     def resumable(self) -> bool:
         """Whether `resume` may go on where it stopped."""
-        return ending.resumable(self._terminal)
+        return ending.resumable(self._terminal) and not isinstance(self.request, Run)
 
     @property
     def error(self) -> StreaminferError | None:
@@ -134,10 +150,24 @@ class Received:
         return StreamTimings.of(self._terminal.timings, self._terminal.usage, self.at_ms)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per token so far: ``seq``, ``token_id``, ``text``, ``at_ms``, ``itl_ms``."""
-        from jupyter_streaminfer.client.frames import to_frame
+        """One row per token so far: ``seq``, ``token_id``, ``text``, ``at_ms``, ``itl_ms``.
 
-        return to_frame(list(self._deltas))
+        Of a run one row per value: ``seq``, ``at_ms``, and ``value``, or a column for each field where all are dicts.
+        """
+        from jupyter_streaminfer.client.frames import to_frame, values_frame
+
+        if self._values:
+            return values_frame([piece for piece in self._pieces if isinstance(piece, Partial)], self.values)
+        return to_frame(self._deltas())
+
+    def _take(self, piece: Delta | Partial) -> None:
+        """Note what came."""
+        if isinstance(piece, Partial):
+            self._values.append(msgspec.json.decode(piece.value))
+        self._pieces.append(piece)
+
+    def _deltas(self) -> list[Delta]:
+        return [piece for piece in self._pieces if isinstance(piece, Delta)]
 
     def plot(self) -> Figure:
         """When the tokens came, and the time between them, as a matplotlib figure."""

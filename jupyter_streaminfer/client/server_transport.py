@@ -12,7 +12,8 @@ from jupyter_streaminfer.client.discovery import Server
 from jupyter_streaminfer.client.encoding import checked
 from jupyter_streaminfer.client.readings import RECONNECT_S
 from jupyter_streaminfer.client.rest import Rest
-from jupyter_streaminfer.client.transport import Sink
+from jupyter_streaminfer.client.server_store import ServerStore
+from jupyter_streaminfer.client.transport import Sink, Store
 from jupyter_streaminfer.client.websocket import Connection
 from jupyter_streaminfer.protocol import (
     Attach,
@@ -23,10 +24,16 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Health,
     LoadModel,
+    LoadVersion,
     Metrics,
+    ModelSettings,
     ModelStatus,
     Predict,
+    Reloaded,
     Result,
+    Route,
+    RouteStatus,
+    Run,
     Score,
     Scores,
     StreamStatus,
@@ -50,9 +57,15 @@ class ServerTransport:
         address = Address(server)
         self._rest = Rest(address)
         self._connection = Connection(address, reconnect_s)
+        self.store: Store = ServerStore(self._rest)
 
     async def generate(self, request: Generate, sink: Sink) -> None:
         """See `Transport.generate`."""
+        request, text = checked(request)
+        await self._connection.open(request, text, sink)
+
+    async def run(self, request: Run, sink: Sink) -> None:
+        """See `Transport.run`."""
         request, text = checked(request)
         await self._connection.open(request, text, sink)
 
@@ -97,17 +110,51 @@ class ServerTransport:
         _, text = checked(request)
         return await self._rest.call("POST", "models", ModelStatus, body=text, timeout_s=0.0)
 
-    async def unload(self, name: str) -> None:
+    async def swap(self, name: str, request: LoadVersion) -> ModelStatus:
+        """See `Transport.swap`."""
+        _, text = checked(request)
+        return await self._rest.call("POST", f"{_model(name)}/versions", ModelStatus, body=text, timeout_s=0.0)
+
+    async def rollback(self, name: str) -> ModelStatus:
+        """See `Transport.rollback`."""
+        return await self._rest.call("POST", f"{_model(name)}/rollback", ModelStatus, body=b"", timeout_s=0.0)
+
+    async def activate(self, name: str, version: str) -> ModelStatus:
+        """See `Transport.activate`."""
+        return await self._rest.call("POST", f"{_model(f'{name}@{version}')}/activate", ModelStatus, body=b"")
+
+    async def unload(self, ref: str) -> None:
         """See `Transport.unload`."""
-        await self._rest.call("DELETE", f"models/{_segment(name)}", Any)
+        await self._rest.call("DELETE", _model(ref), Any)
+
+    async def configure(self, name: str, settings: ModelSettings) -> ModelStatus:
+        """See `Transport.configure`."""
+        _, text = checked(settings)
+        return await self._rest.call("PATCH", _model(name), ModelStatus, body=text)
+
+    async def route(self, name: str, route: Route | None) -> RouteStatus:
+        """See `Transport.route`."""
+        if route is None:
+            await self._rest.call("DELETE", f"{_model(name)}/route", Any)
+            return await self.routed(name)
+        _, text = checked(route)
+        return await self._rest.call("PUT", f"{_model(name)}/route", RouteStatus, body=text)
+
+    async def routed(self, name: str) -> RouteStatus:
+        """See `Transport.routed`."""
+        return await self._rest.call("GET", f"{_model(name)}/route", RouteStatus)
+
+    async def reload(self) -> Reloaded:
+        """See `Transport.reload`."""
+        return await self._rest.call("POST", "reload", Reloaded, body=b"", timeout_s=0.0)
 
     async def models(self) -> list[ModelStatus]:
         """See `Transport.models`."""
         return (await self._rest.call("GET", "models", _Models)).models
 
-    async def model(self, name: str) -> ModelStatus:
+    async def model(self, ref: str) -> ModelStatus:
         """See `Transport.model`."""
-        return await self._rest.call("GET", f"models/{_segment(name)}", ModelStatus)
+        return await self._rest.call("GET", _model(ref), ModelStatus)
 
     async def streams(self) -> list[StreamStatus]:
         """See `Transport.streams`."""
@@ -127,5 +174,8 @@ class ServerTransport:
         self._rest.close()
 
 
-def _segment(name: str) -> str:
-    return quote(name, safe="")
+def _model(ref: str) -> str:
+    """The address of a model, or of the version that ``name@version`` names."""
+    name, _, version = ref.partition("@")
+    address = f"models/{quote(name, safe='')}"
+    return f"{address}/versions/{quote(version, safe='')}" if version not in ("", "latest") else address

@@ -7,7 +7,9 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from jupyter_streaminfer.client.interrupt import on_interrupt
 from jupyter_streaminfer.client.loop import INTERRUPTIBLE_S
@@ -19,6 +21,7 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Notice,
     Partial,
+    Run,
     StreaminferError,
 )
 
@@ -31,18 +34,20 @@ _NOT_RESUMABLE = {
     "failed": "The stream cannot go on where it failed; stream.retry() starts it once more.",
     "lost": "The stream may still be going on: client.attach(stream.id) reads it.",
 }
+_RUN = "What a model yields cannot go on in another stream; stream.retry() starts it once more."
 
 _log = logging.getLogger(__name__)
 
 
 class ClientStream(Received):
-    """What a model generates, as it comes and for as long as you keep it.
+    """What a model generates or yields, as it comes and for as long as you keep it.
 
-    ``for`` and ``async for`` yield `Delta` (``text``, ``token_ids``, ``at_ms``) from the start, any number of times
-    and from any thread. Interrupting a reader cancels the stream. Everything else can be looked at at any time.
+    ``for`` and ``async for`` yield `Delta` (``text``, ``token_ids``, ``at_ms``), and of a run `Partial` (``value``,
+    ``at_ms``) too: from the start, any number of times and from any thread. Interrupting a reader cancels the stream.
+    Everything else can be looked at at any time.
     """
 
-    def __init__(self, client: Client, request: Generate | None, previous: ClientStream | None = None) -> None:
+    def __init__(self, client: Client, request: Generate | Run | None, previous: ClientStream | None = None) -> None:
         super().__init__(request, previous)
         self._client = client
         self._changed = threading.Condition()
@@ -63,10 +68,8 @@ class ClientStream(Received):
         """See `Sink.events`."""
         with self._changed:
             for event in events:
-                if isinstance(event, Delta):
-                    self._deltas.append(event)
-                elif isinstance(event, Partial):
-                    self._partials.append(event)
+                if isinstance(event, Delta | Partial):
+                    self._take(event)
                 else:
                     self._terminal = event
             self._changed.notify_all()
@@ -115,21 +118,21 @@ class ClientStream(Received):
 
     # Reading.
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[Delta | Partial]:
         with on_interrupt(self._cancel_soon):
             position = 0
             while True:
                 with self._changed:
-                    while position >= len(self._deltas) and not self.done:
+                    while position >= len(self._pieces) and not self.done:
                         self._changed.wait(INTERRUPTIBLE_S)
-                    if position >= len(self._deltas):
+                    if position >= len(self._pieces):
                         break
-                    delta = self._deltas[position]
+                    piece = self._pieces[position]
                 position += 1
-                yield delta
+                yield piece
         self._raise()
 
-    async def __aiter__(self) -> AsyncIterator[Delta]:
+    async def __aiter__(self) -> AsyncIterator[Delta | Partial]:
         loop = asyncio.get_running_loop()
         wake = asyncio.Event()
 
@@ -145,15 +148,21 @@ class ClientStream(Received):
                 while True:
                     wake.clear()
                     done = self.done
-                    while position < len(self._deltas):
+                    while position < len(self._pieces):
                         position += 1
-                        yield self._deltas[position - 1]
+                        yield self._pieces[position - 1]
                     if done:
                         break
                     await wake.wait()
         finally:
             remove()
         self._raise()
+
+    def iter_values(self) -> Iterator[Any]:
+        """The values that a run yields, as they come; its texts are left out."""
+        for piece in self:
+            if isinstance(piece, Partial):
+                yield msgspec.json.decode(piece.value)
 
     def wait(self, timeout: float | None = None) -> ClientStream:
         """Wait for the end, at most ``timeout`` seconds, and return the stream itself.
@@ -188,10 +197,11 @@ class ClientStream(Received):
             self._client._cancel_soon(self.id)
 
     def retry(self) -> ClientStream:
-        """The same request again: a new stream. With a seed, or greedy, it brings the same."""
+        """The same request again: a new stream. With a seed, or greedy, a generation brings the same."""
         if self.request is None:
             raise StreaminferError(
-                "invalid_request", "What was asked for is known only where the stream was started. Use client.generate."
+                "invalid_request",
+                "What was asked for is known only where the stream was started. Use client.generate or client.run.",
             )
         return self._client._start([self.request])[0]
 
@@ -202,7 +212,8 @@ class ClientStream(Received):
         or greedy, the whole is what it would have been in one piece.
         """
         if not self.resumable:
-            raise StreaminferError("invalid_request", _NOT_RESUMABLE[self.state], field="stream")
+            reason = _RUN if isinstance(self.request, Run) else _NOT_RESUMABLE[self.state]
+            raise StreaminferError("invalid_request", reason, field="stream")
         return self._client._resume(self)
 
     def _ipython_display_(self) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 from jupyter_streaminfer.protocol import (
     Attach,
     Attached,
+    BeginUpload,
     Cancel,
     Continue,
     Embed,
@@ -15,16 +16,50 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Health,
     LoadModel,
+    LoadVersion,
     Metrics,
+    ModelFile,
+    ModelSettings,
     ModelStatus,
     Notice,
     Predict,
+    Reloaded,
     Result,
+    Route,
+    RouteStatus,
+    Run,
     Score,
     Scores,
+    StoredModel,
     StreaminferError,
     StreamStatus,
+    UploadStatus,
 )
+
+
+class Store(Protocol):
+    """The files of models, to be called on the I/O loop. Every refusal is a `StreaminferError`."""
+
+    async def begin(self, request: BeginUpload) -> UploadStatus:
+        """Begin an upload."""
+
+    async def status(self, id: str) -> UploadStatus:
+        """What came of an upload so far."""
+
+    async def write(self, id: str, file: str, offset: int, data: bytes) -> None:
+        """Add to a file, at most `MAX_CHUNK_BYTES`, where what came of it ends."""
+
+    async def commit(self, id: str) -> StoredModel:
+        """Make a version of an upload that is whole."""
+
+    async def abort(self, id: str) -> None:
+        """Drop an upload."""
+
+    async def files(self, name: str, version: str) -> list[ModelFile]:
+        """The files of a version, or of the ``latest``."""
+
+    async def read(self, name: str, version: str, file: ModelFile, offset: int) -> bytes:
+        """At most `MAX_CHUNK_BYTES` of a file from ``offset`` on; some, while there are any."""
 
 
 class Sink(Protocol):
@@ -48,9 +83,14 @@ class Transport(Protocol):
 
     url: str | None
     """The server's base URL; None for an engine in this process."""
+    store: Store
+    """Its files of models."""
 
     async def generate(self, request: Generate, sink: Sink) -> None:
         """Start a stream; returns when ``sink`` was told `Attached`. Cancelling this call ends the stream."""
+
+    async def run(self, request: Run, sink: Sink) -> None:
+        """Start a stream of what a model yields; otherwise as `generate`."""
 
     async def continue_(self, request: Continue, sink: Sink) -> None:
         """Start a stream that goes on where another one stopped; otherwise as `generate`."""
@@ -73,14 +113,35 @@ class Transport(Protocol):
     async def load(self, request: LoadModel) -> ModelStatus:
         """Load a model; returns when it is warmed up. Cancelling this call leaves the load under way."""
 
-    async def unload(self, name: str) -> None:
-        """Free a model."""
+    async def swap(self, name: str, request: LoadVersion) -> ModelStatus:
+        """Load another version beside the one that serves; otherwise as `load`."""
+
+    async def rollback(self, name: str) -> ModelStatus:
+        """Go back to the version before."""
+
+    async def activate(self, name: str, version: str) -> ModelStatus:
+        """Make a version that stands by the latest one."""
+
+    async def unload(self, ref: str) -> None:
+        """Free a model, or with ``name@version`` that version."""
+
+    async def configure(self, name: str, settings: ModelSettings) -> ModelStatus:
+        """Change how a model serves."""
+
+    async def route(self, name: str, route: Route | None) -> RouteStatus:
+        """Split a model's requests between versions, or no longer."""
+
+    async def routed(self, name: str) -> RouteStatus:
+        """How they are split."""
+
+    async def reload(self) -> Reloaded:
+        """Have the configuration read again."""
 
     async def models(self) -> list[ModelStatus]:
-        """Every model."""
+        """Every version of every model."""
 
-    async def model(self, name: str) -> ModelStatus:
-        """One model."""
+    async def model(self, ref: str) -> ModelStatus:
+        """One version."""
 
     async def streams(self) -> list[StreamStatus]:
         """Every stream that is kept."""

@@ -29,10 +29,12 @@ from jupyter_streaminfer.protocol import (
     Incomplete,
     Notice,
     Ok,
+    Partial,
     Pong,
     Predict,
     Reply,
     Result,
+    Run,
     Score,
     Scores,
     ServerMessage,
@@ -62,7 +64,7 @@ class Connection:
         """Send a request and wait for its one answer."""
         return await self._send(await self._connect(), request.id, text, None)
 
-    async def open(self, request: Generate | Continue | Attach, text: bytes, sink: Sink) -> None:
+    async def open(self, request: Generate | Run | Continue | Attach, text: bytes, sink: Sink) -> None:
         """Send a request that begins a stream, and wait until the sink was told which."""
         reading = Reading(sink, request.after, request.epoch) if isinstance(request, Attach) else Reading(sink)
         try:
@@ -149,7 +151,7 @@ class Connection:
 
     def _route(self, socket: Socket, message: ServerMessage) -> None:
         match message:
-            case Delta() | Completed() | Cancelled() | Failed() | Incomplete():
+            case Delta() | Partial() | Completed() | Cancelled() | Failed() | Incomplete():
                 if not self._readings.feed(message):
                     self._lose(socket)
             case Notice():

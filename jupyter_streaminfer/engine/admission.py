@@ -32,12 +32,12 @@ class Ticket:
 
     __slots__ = ("_admission", "_client", "_open", "_tokens")
 
-    def __init__(self, admission: Admission, client: Client, tokens: int) -> None:
+    def __init__(self, admission: Admission, client: Client, tokens: int, *, open: bool = True) -> None:
         self._admission = admission
         self._client = client
         self._tokens = tokens
         """Those that are not computed."""
-        self._open = True
+        self._open = open
 
     def progress(self, tokens: int) -> None:
         """So many more of its tokens are computed; what goes beyond what it asked for counts for nothing."""
@@ -73,6 +73,8 @@ class Admission:
         """Requests ever admitted."""
         self.refused: Counter[str] = Counter()
         """Requests refused here, by error code."""
+        self._good: Load | None = None
+        """The last look at the machine that found room."""
 
     @property
     def clients(self) -> int:
@@ -96,12 +98,22 @@ class Admission:
             self.refused[refusal.code] += 1
             raise
 
+    def unbilled(self) -> Ticket:
+        """A ticket for what nobody asked for: it holds nothing."""
+        return Ticket(self, Client("", self._config), 0, open=False)
+
     def _admit(self, client: Client, tokens: int, backlog: Backlog) -> Ticket:
-        now = self._clock()
-        self._check_size(client, tokens)
-        self._check_client(client, tokens, now)
-        self._check_queue(tokens, backlog)
-        self._check_machine(backlog.load)
+        now, config = self._clock(), self._config
+        # The checks tell why; what passes is seen to pass here, as thousands a second do.
+        if tokens > config.max_queued_tokens or client.tokens:
+            self._check_size(client, tokens)
+        if client.pending >= config.max_pending_per_client or client.requests or client.tokens:
+            self._check_client(client, tokens, now)
+        if self.queued_tokens + tokens > config.max_queued_tokens or backlog.waiting:
+            self._check_queue(tokens, backlog)
+        if backlog.load is not self._good:
+            self._check_machine(backlog.load)
+            self._good = backlog.load
         if client.requests:
             client.requests.take(1, now)
         if client.tokens:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jupyter_streaminfer.protocol import Placement
 from jupyter_streaminfer.workers import ModelBounds
@@ -13,9 +15,33 @@ class EngineConfig(ModelBounds):
     """Limits and defaults of one engine and of each of its models; a script and the server's traits set these."""
 
     max_models: int = 16
-    """Models loaded or loading at once."""
+    """Names that models go by at once."""
+    max_versions: int = 8
+    """Versions of one name that are loaded or loading at once."""
+    keep_versions: int = 0
+    """Versions that were replaced and stay loaded beside the latest, for a rollback that takes no time."""
+    max_models_bytes: int = 0
+    """What all models together may take; idle ones make way for others, the least recently used first. 0: no limit."""
+    idle_unload_s: float = 0.0
+    """How long a model may be without requests until it is unloaded; the next request has it loaded again. 0: ever."""
+    load_timeout_s: float = 600.0
+    """How long one load may take."""
     placement: Placement = "auto"
     """Where models compute that do not say it themselves."""
+
+    state_dir: str = ""
+    """The folder of what is to outlive the engine: routes; empty: nothing does."""
+    prediction_cache_bytes: int = 64 * 2**20
+    """The answers to predictions that asked for ``cache``; 0: none is kept."""
+    prediction_cache_s: float = 600.0
+    """How old such an answer may be."""
+
+    store_dir: str = ""
+    """The folder of models that were uploaded; empty: there is none, and uploads are refused."""
+    max_store_bytes: int = 64 * 2**30
+    """All that it holds, uploads under way included."""
+    max_upload_bytes: int = 16 * 2**30
+    """One version's files."""
 
     max_streams: int = 1000
     """Streams kept, open and closed; the oldest closed one makes room for a new one."""
@@ -59,3 +85,13 @@ class EngineConfig(ModelBounds):
     """The same of the GPU's time, where there is one; 1: no limit, as a busy GPU is a good one."""
     max_gpu_memory_used: float = 0.98
     """The same of the GPU's memory."""
+
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Set options of an engine that runs: its parts look here whenever they need one.
+
+        What models are made with (`ModelBounds`) stays: those that are loaded were made with it. So does what is no
+        option of an engine's.
+        """
+        own = self.__dataclass_fields__.keys() - ModelBounds.__dataclass_fields__.keys()
+        for name in own & values.keys():
+            object.__setattr__(self, name, values[name])

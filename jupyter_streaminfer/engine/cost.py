@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from jupyter_streaminfer.protocol import DEFAULT_MAX_TOKENS, Embed, Generate, Predict, Score, Text
+from jupyter_streaminfer.protocol import DEFAULT_MAX_TOKENS, Embed, Generate, Predict, Run, Score, Text
 
 CHARACTERS_PER_TOKEN = 4
 PREDICT_BYTES = 64
-"""Of the JSON text of a prediction's inputs, which its worker reads, so many count as one token."""
+"""Of the JSON text of the inputs of a prediction or a run, which its worker reads, so many count as one token."""
 
 
-def cost(request: Generate | Predict | Embed | Score) -> int:
+def cost(request: Generate | Run | Predict | Embed | Score) -> int:
     """Prompt and new tokens."""
     match request:
+        case Predict() | Run():
+            return len(request.inputs) // PREDICT_BYTES + 1
         case Generate():
             return _prompt(request) + (request.max_tokens or DEFAULT_MAX_TOKENS)
-        case Predict():
-            return len(bytes(request.inputs)) // PREDICT_BYTES + 1
         case Embed():
             return sum(map(_tokens, request.inputs))
         case Score():

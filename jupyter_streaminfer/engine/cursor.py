@@ -33,7 +33,7 @@ class Cursor:
         self.stream = stream
         self.position = after
         """The last ``seq`` taken; -1 for none."""
-        self.read_tokens = stream.log.tokens_before(after + 1)
+        self.read_weight = stream.log.weight_before(after + 1)
         """How many tokens the consumer has dealt with: taken, or acknowledged where it does that."""
         self.warned = False
         """Whether it was told that it lags."""
@@ -56,7 +56,7 @@ class Cursor:
     @property
     def lag(self) -> int:
         """Tokens that the consumer has yet to deal with."""
-        return len(self.stream.log.token_ids) - self.read_tokens
+        return self.stream.log.weight - self.read_weight
 
     def attached(self, id: str) -> Attached:
         """What a connection says first to whoever asked for this reading in request ``id``."""
@@ -77,7 +77,7 @@ class Cursor:
         return notices
 
     def take(self) -> list[Event]:
-        """Everything new: at most one delta (merged where several were waiting) and the terminal event.
+        """Everything new: deltas that waited merged into one, but for what a run yielded between them; and the end.
 
         Raises `StreaminferError` ``expired`` for a laggard for whom the log no longer reaches back far enough.
         """
@@ -85,7 +85,7 @@ class Cursor:
         events: list[Event] = []
         if first < deltas:
             self._refuse_below_floor()
-            events.append(self.stream.delta(first, deltas - 1))
+            events += self.stream.events(first, deltas - 1)
         if self.stream.terminal is not None and first < self.stream.head:
             events.append(self.stream.terminal)
         self._taken()
@@ -97,10 +97,8 @@ class Cursor:
         first, deltas = self.position + 1, self.stream.deltas
         if first < deltas:
             self._refuse_below_floor()
-            frames += [
-                self.stream.frame(begin, min(begin + FRAME_DELTAS, deltas) - 1)
-                for begin in range(first, deltas, FRAME_DELTAS)
-            ]
+            for begin in range(first, deltas, FRAME_DELTAS):
+                frames += self.stream.frames(begin, min(begin + FRAME_DELTAS, deltas) - 1)
         if self.stream.terminal is not None and first < self.stream.head:
             frames.append(_encode(self.stream.terminal))
         self._taken()
@@ -109,7 +107,7 @@ class Cursor:
     def acknowledge(self, seq: int) -> None:
         """Count what was read up to ``seq``; from now on only what is acknowledged counts."""
         self._acknowledges = True
-        self._dealt_with(self.stream.log.tokens_before(min(seq, self.position) + 1))
+        self._dealt_with(self.stream.log.weight_before(min(seq, self.position) + 1))
 
     def close(self) -> None:
         """Be a consumer no longer."""
@@ -127,11 +125,11 @@ class Cursor:
     def _taken(self) -> None:
         self.position = self.stream.head - 1
         if not self._acknowledges:
-            self._dealt_with(len(self.stream.log.token_ids))
+            self._dealt_with(self.stream.log.weight)
 
-    def _dealt_with(self, tokens: int) -> None:
-        if tokens > self.read_tokens:
-            self.read_tokens = tokens
+    def _dealt_with(self, weight: int) -> None:
+        if weight > self.read_weight:
+            self.read_weight = weight
             self.stream.relieved(self)
 
     async def __aenter__(self) -> Cursor:

@@ -23,6 +23,9 @@ class Task(Protocol):
     def on_event(self, event: JobEvent) -> None:
         """What the job brought."""
 
+    def on_lost(self, error: ErrorInfo) -> None:
+        """Its worker is gone; it is sent to another one, unless it ends now."""
+
     def on_poison(self, error: ErrorInfo) -> None:
         """It will not be sent again: it ends workers."""
 
@@ -99,6 +102,8 @@ class Dispatch:
     def lost(self, error: ErrorInfo) -> None:
         """The worker is gone: what it had waits for another one, but for what is poison."""
         self._up = False
+        for task in tuple(self._sent.values()):
+            task.on_lost(error)
         suspect, self._on_trial = self._on_trial, None
         self._waiting.extendleft(reversed(self._sent.values()))
         self._sent.clear()

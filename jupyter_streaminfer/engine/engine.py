@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -13,18 +14,20 @@ from jupyter_streaminfer.engine.admission import Admission, Backlog
 from jupyter_streaminfer.engine.config import EngineConfig
 from jupyter_streaminfer.engine.cost import cost
 from jupyter_streaminfer.engine.counts import Counts
-from jupyter_streaminfer.engine.generation import CancelReason, Generation
-from jupyter_streaminfer.engine.lag import LoopLag
+from jupyter_streaminfer.engine.generation import Generation
+from jupyter_streaminfer.engine.lifecycle import Lifecycle
 from jupyter_streaminfer.engine.model import Model
-from jupyter_streaminfer.engine.pressure import Pressure
-from jupyter_streaminfer.engine.question import Answer, Asked, OnAnswer, Question
-from jupyter_streaminfer.engine.registry import ModelRegistry
+from jupyter_streaminfer.engine.question import Answer, Asked, OnAnswer, Pending, Question
+from jupyter_streaminfer.engine.run import RunTask
+from jupyter_streaminfer.engine.store import Store
 from jupyter_streaminfer.engine.stream import Stream
+from jupyter_streaminfer.engine.stream_task import CancelReason, StreamTask
 from jupyter_streaminfer.engine.streams import StreamTable
+from jupyter_streaminfer.engine.traffic import Traffic
+from jupyter_streaminfer.engine.uploads import Uploads
 from jupyter_streaminfer.protocol import (
     Cancelled,
     Continue,
-    DType,
     Embed,
     Embeddings,
     ErrorInfo,
@@ -32,12 +35,13 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Health,
     Incomplete,
-    LoadModel,
     Metrics,
     ModelStatus,
-    Placement,
     Predict,
     Result,
+    Route,
+    RouteStatus,
+    Run,
     Score,
     Scores,
     StreaminferError,
@@ -46,7 +50,7 @@ from jupyter_streaminfer.protocol import (
 )
 
 
-class Engine:
+class Engine(Lifecycle):
     """Loads models, admits requests to them, and writes what they bring into streams.
 
     Lives on one event loop; every method is to be called there. Every refusal is a `StreaminferError`. ``client``
@@ -54,52 +58,44 @@ class Engine:
     """
 
     def __init__(self, config: EngineConfig | None = None) -> None:
-        self.config = config or EngineConfig()
-        self._registry = ModelRegistry(self.config, self._on_failed)
+        super().__init__(config or EngineConfig())
+        self.store = Store(self.config, self._versions)
+        """The models that were uploaded."""
+        self.uploads = Uploads(self.store)
         self._streams = StreamTable(self.config, lambda stream: self._cancel(stream.id, "abandoned"))
-        self._pressure = Pressure(self._worker_pids)
         self._admission = Admission(self.config)
-        self._lag = LoopLag()
+        self._traffic = Traffic(self.config, self._registry, self._admission, self._begin, self._finish)
+        self._machine = Backlog()
+        """What a request comes upon that no cache holds up: the machine alone."""
         self._counts = Counts()
-        self._generations: dict[str, Generation] = {}
-        """By the id of their stream."""
+        self._tasks: dict[str, StreamTask] = {}
+        """What open streams come from, by the id of the stream."""
         self._questions = 0
         """Ever asked."""
+        self._under_way = 0
+        """Requests that have begun and not ended."""
         self._idle = asyncio.Event()
         """Set while nothing is under way."""
         self._idle.set()
         self._refusing_until: float | None = None
         """While the engine is stopping: when it will have stopped, on the monotonic clock."""
 
-    # Models.
+    def _versions(self, name: str) -> list[ModelStatus]:
+        """The versions of that name, the latest first."""
+        return sorted((each for each in self.models() if each.name == name), key=lambda each: not each.latest)
 
-    async def load(
-        self, name: str, path: str | None = None, dtype: DType = "auto", placement: Placement = "auto"
-    ) -> ModelStatus:
-        """Load a model and warm it up, or wait for whoever already does; at once where it is ready.
+    async def unload(self, ref: str) -> None:
+        """End what a model, or one version of it, is doing, and free it; a route goes with the last version."""
+        await super().unload(ref)
+        self._traffic.forget(ref)
 
-        ``path`` is a folder in the Hugging Face layout; without it the model that is loaded under that name is
-        meant, else the bundled one. ``dtype`` is what its weights are kept in, ``placement`` where it computes.
-        """
-        self._refuse_when_stopping()
-        self._pressure.start()
-        self._lag.start()
-        return (await self._registry.load(LoadModel(name=name, path=path, dtype=dtype, placement=placement))).status()
+    def route(self, name: str, route: Route | None) -> RouteStatus:
+        """Set which versions answer who names none, with figures that begin anew; None: the latest does."""
+        return self._traffic.route(name, route)
 
-    async def unload(self, name: str) -> None:
-        """End the model's streams and free it."""
-        model = self._registry.get(name)
-        model.state = "unloading" if model.state == "ready" else model.state
-        self._end_all(model, "unload")
-        await self._registry.unload(model)
-
-    def models(self) -> list[ModelStatus]:
-        """Every model, loading and failed ones too."""
-        return [model.status() for model in self._registry]
-
-    def model(self, name: str) -> ModelStatus:
-        """One model."""
-        return self._registry.get(name).status()
+    def routed(self, name: str) -> RouteStatus:
+        """A model's route, and what each of its versions did since it was set."""
+        return self._traffic.routed(name)
 
     # Requests.
 
@@ -107,14 +103,26 @@ class Engine:
         """Start a generation; returns its stream once the model has admitted the prompt."""
         self._refuse_when_stopping()
         _check(request)
-        model = self._registry.ready(request.model)
+        model = self._registry.resolve(request.model, client, request.key)
         seed = secrets.randbits(63) if request.seed is None else request.seed
-        return await self._generate(model, request, client, seed, [])
+        return await self._stream(model, request, client, seed)
+
+    async def run(self, request: Run, client: str = "") -> Stream:
+        """Start a stream of what a model yields; returns it once the model has admitted the inputs."""
+        self._refuse_when_stopping()
+        _check(request)
+        return await self._stream(self._registry.resolve(request.model, client, request.key), request, client)
 
     async def continue_(self, request: Continue, client: str = "") -> Stream:
         """Start a generation that goes on where another one's stream ended before it was complete."""
         self._refuse_when_stopping()
         before = self._streams.get(request.stream)
+        if isinstance(before.request, Run):
+            raise StreaminferError(
+                "invalid_request",
+                f"Stream {before.id} is of a model that yields it, and cannot be continued: start it again with run.",
+                field="stream",
+            )
         if not isinstance(before.terminal, Failed | Incomplete | Cancelled) or (
             isinstance(before.terminal, Failed) and not before.terminal.resumable
         ):
@@ -124,18 +132,14 @@ class Engine:
                 "or that ended as incomplete or as failed and resumable.",
                 field="stream",
             )
-        model = self._registry.ready(before.request.model)
-        if model.spec.version != before.version:
-            raise StreaminferError(
-                "invalid_request",
-                f"Model {model.spec.name!r} is at version {model.spec.version} now and would go on differently: "
-                f"stream {before.id} is of version {before.version}. Start a new one with generate.",
-                field="stream",
-            )
-        return await self._generate(model, before.request, client, before.seed, before.delivered)
+        model = self._registry.loaded(before.request.model.partition("@")[0], before.version)
+        return await self._stream(model, before.request, client, before.seed, before.delivered)
 
-    async def _generate(self, model: Model, request: Generate, client: str, seed: int, begun: list[int]) -> Stream:
-        self._streams.make_room(sum(not each.admitted.done() for each in self._generations.values()))
+    async def _stream(
+        self, model: Model, request: Generate | Run, client: str, seed: int = 0, begun: Sequence[int] = ()
+    ) -> Stream:
+        """``begun``: the tokens of the answer that there are already."""
+        self._streams.make_room(sum(not each.admitted.done() for each in self._tasks.values()))
         ticket = self._admission.admit(client, max(0, cost(request) - len(begun)), self._backlog(model))
         stream = Stream(
             "st_" + secrets.token_urlsafe(12),
@@ -143,20 +147,21 @@ class Engine:
             model.spec.version,
             time.monotonic(),
             seed=seed,
-            begun=begun,
+            begun=list(begun),
             window_tokens=self.config.window_tokens,
             max_bytes=self.config.max_stream_bytes,
         )
-        generation = Generation(model, stream, client, ticket, self.config, self._counts)
-        generation.on_admitted = self._streams.add
-        generation.on_end = self._ended
-        self._generations[stream.id] = generation
+        kind = Generation if isinstance(request, Generate) else RunTask
+        task = kind(model, stream, client, ticket, self.config, self._counts)
+        task.on_admitted = self._streams.add
+        task.on_end = self._ended
+        self._tasks[stream.id] = task
         self._begin(model)
-        model.dispatch.submit(generation)
+        model.dispatch.submit(task)
         try:
-            return await generation.admitted
+            return await task.admitted
         except asyncio.CancelledError:
-            generation.cancel("client")
+            task.cancel("client")
             raise
 
     async def predict(self, request: Predict, client: str = "") -> Result:
@@ -196,18 +201,28 @@ class Engine:
         finally:
             question.cancel()
 
-    def ask(self, request: Asked, client: str, on_answer: OnAnswer) -> Question:
+    def ask(self, request: Asked, client: str, on_answer: OnAnswer) -> Pending:
         """Hand a request that was decoded, and so checked, to a model's worker; ``on_answer`` is called on the loop.
 
         No task, no future: what thousands of small predictions a second are asked with.
         """
-        self._refuse_when_stopping()
-        model = self._registry.ready(request.model)
+        if self._refusing_until is not None:
+            self._refuse_when_stopping()
+        model = self._registry.resolve(request.model, client, request.key if isinstance(request, Predict) else None)
+        key, known = self._traffic.cached(request, model)
+        if known is not None:
+            self._admission.admit(client, 0, Backlog()).close()
+            return asyncio.get_running_loop().call_soon(on_answer, known)
         ticket = self._admission.admit(client, cost(request), self._backlog(model))
+        if key is not None:
+            on_answer = self._traffic.keeping(key, model, on_answer)
+        on_answer, copy = self._traffic.watch(request, model, on_answer)
         self._questions += 1
         question = Question(f"q{self._questions}", request, client, model, ticket, on_answer, self._answered)
         self._begin(model)
         model.dispatch.submit(question)
+        if copy is not None:
+            self._traffic.send(copy, model.spec.name, client)
         return question
 
     def _answered(self, question: Question) -> None:
@@ -236,7 +251,7 @@ class Engine:
         from jupyter_streaminfer import __version__
 
         states = [model.state for model in self._registry]
-        lost = any(model.error is not None and model.error.code == "worker_lost" for model in self._registry)
+        lost = any(model.broken for model in self._registry)
         stopping = self._refusing_until is not None
         status: Literal["ok", "degraded", "stopping"] = "stopping" if stopping else "degraded" if lost else "ok"
         return Health(status, __version__, states.count("ready"), self._streams.open, connections)
@@ -263,6 +278,9 @@ class Engine:
             pauses=counts.pauses,
             retries=counts.retries,
             restarts=sum(model.restarts for model in self._registry),
+            cache_hits=self._traffic.cache.hits,
+            cache_misses=self._traffic.cache.misses,
+            cache_bytes=self._traffic.cache.bytes,
             gpu_utilisation=load.gpu_utilisation,
             gpu_memory_used=load.gpu_memory_used,
         )
@@ -282,7 +300,10 @@ class Engine:
         self._refusing_until = self._refusing_until or time.monotonic()
         for model in self._registry:
             self._end_all(model, "shutdown")
-        await asyncio.gather(*(self._registry.unload(model) for model in self._registry))
+        await self._registry.close()
+        await self._traffic.routes.close()
+        await self.uploads.close()
+        await self.store.close()
         self._streams.clear()
         self._pressure.stop()
         self._lag.stop()
@@ -296,35 +317,41 @@ class Engine:
                 retry_after_ms=1000 * max(1.0, self._refusing_until - time.monotonic()),
             )
 
-    def _worker_pids(self) -> list[int]:
-        return [model.worker.pid for model in self._registry if model.worker.pid is not None]
-
     def _backlog(self, model: Model) -> Backlog:
+        if model.info is not None and model.info.task == "predict":
+            # It has no cache, and its batcher bounds its own queue.
+            if self._machine.load is not self._pressure.last:
+                self._machine = Backlog(load=self._pressure.last)
+            return self._machine
         stats = model.worker.stats()
         cache_used, waiting = (0.0, 0) if stats is None else (stats.cache_used, stats.waiting)
         return Backlog(cache_used, waiting, self._pressure.last)
 
     def _begin(self, model: Model) -> None:
-        model.active += 1
-        self._idle.clear()
+        model.enter()
+        self._under_way += 1
+        if self._under_way == 1:
+            self._idle.clear()
 
     def _finish(self, model: Model) -> None:
-        model.active -= 1
-        if not any(each.active for each in self._registry):
+        model.leave()
+        self._under_way -= 1
+        if not self._under_way:
             self._idle.set()
 
-    def _ended(self, generation: Generation) -> None:
-        del self._generations[generation.stream.id]
-        self._streams.closed(generation.stream)
-        self._finish(generation.model)
+    def _ended(self, task: StreamTask) -> None:
+        del self._tasks[task.stream.id]
+        self._streams.closed(task.stream)
+        self._traffic.ended(task.stream)
+        self._finish(task.model)
 
     def _cancel(self, id: str, reason: CancelReason) -> None:
-        if (generation := self._generations.get(id)) is not None:
-            generation.cancel(reason)
+        if (task := self._tasks.get(id)) is not None:
+            task.cancel(reason)
 
     def _end_all(self, model: Model, reason: CancelReason) -> None:
         for task in model.dispatch.tasks:
-            if isinstance(task, Generation):
+            if isinstance(task, StreamTask):
                 task.cancel(reason)
             elif isinstance(task, Question):
                 task.refuse(ErrorInfo("cancelled", f"Model {model.spec.name!r} was unloaded."))
@@ -332,18 +359,18 @@ class Engine:
     def _on_failed(self, model: Model) -> None:
         assert model.error is not None  # noqa: S101 (set by the model just before)
         for task in model.dispatch.tasks:
-            if isinstance(task, Generation):
+            if isinstance(task, StreamTask):
                 task.lose(model.error)
             elif isinstance(task, Question):
                 task.refuse(model.error)
 
 
-def _check(request: Generate | Embed | Score) -> None:
+def _check(request: Generate | Run | Embed | Score) -> None:
     """Refuse what no decoder has checked: a script builds the structs itself, past their constraints.
 
     Every float of them has bounds, and NaN is within none.
     """
     try:
-        msgspec.convert(msgspec.to_builtins(request), type(request))
+        msgspec.convert(msgspec.to_builtins(request, builtin_types=(msgspec.Raw,)), type(request))
     except msgspec.ValidationError as error:
         raise invalid_request(error) from None

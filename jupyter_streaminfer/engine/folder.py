@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jupyter_streaminfer.protocol import NAME_PATTERN, StreaminferError
+from jupyter_streaminfer.protocol import FACTORY_PATTERN, NAME_PATTERN, StreaminferError
 
 BUNDLED = Path(__file__).parents[1] / "models"
 """The models that come with the package, a folder each."""
+MODEL_FILES = (".pt2", ".pt", ".ts", ".skops")
+"""How the names of files end that are models by themselves."""
 
 
 def model_folder(name: str, path: str | None) -> Path:
-    """Where the model's files are; raises `StreaminferError` for a name or a folder that cannot be one."""
+    """Where the model's files are, or the ``module:function`` that makes it, as a path.
+
+    Raises `StreaminferError` for a name, or for a folder or a file, that cannot be one.
+    """
     if NAME_PATTERN.fullmatch(name) is None:
         raise StreaminferError(
             "invalid_request",
@@ -30,11 +35,19 @@ def model_folder(name: str, path: str | None) -> Path:
         return folder
     if "\0" in path:
         raise StreaminferError("invalid_request", "A path cannot hold a null character.", field="path")
-    folder = Path(path).expanduser().resolve()
-    if not (folder / "config.json").is_file():
+    if FACTORY_PATTERN.fullmatch(path) is not None:
+        return Path(path)
+    found = Path(path).expanduser().resolve()
+    if not (found / "config.json").is_file() and not (found.is_file() and found.suffix in MODEL_FILES):
         raise StreaminferError(
             "invalid_request",
-            f"{folder} is no model folder: it has no config.json. Give a folder in the Hugging Face layout.",
+            f"{found} is no model folder: it has no config.json. Give a folder in the Hugging Face layout, a file "
+            f"({', '.join(MODEL_FILES)}), or module:function.",
             field="path",
         )
-    return folder
+    return found
+
+
+def is_factory(path: Path) -> bool:
+    """Whether that is a ``module:function``."""
+    return FACTORY_PATTERN.fullmatch(str(path)) is not None

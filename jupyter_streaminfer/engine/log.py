@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from jupyter_streaminfer.protocol import Delta, Snapshot, TokenLogprobs
+from jupyter_streaminfer.protocol import Delta, Event, Snapshot, TokenLogprobs
 
 DELTA_BYTES = 64
 TOKEN_BYTES = 24
@@ -19,13 +19,17 @@ class DeltaLog:
     the older half into a snapshot: what is left of it is its text and its token ids.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_logprobs: bool) -> None:
+        """``with_logprobs``: whether its deltas have those of their tokens."""
         self.floor = 0
         """The lowest ``seq`` that can be read."""
         self.nbytes = 0
         """What it takes, roughly."""
+        self.weight = 0
+        """How much a reader who has read nothing lags: tokens."""
         self.token_ids = array("q")
         """All of them, those before the floor too."""
+        self._with_logprobs = with_logprobs
         self._snapshot = ""
         self._texts: list[str] = []
         self._ends = array("q")
@@ -44,6 +48,11 @@ class DeltaLog:
         return self._snapshot + "".join(self._texts)
 
     @property
+    def tokens(self) -> int:
+        """How many tokens there ever were."""
+        return len(self.token_ids)
+
+    @property
     def first_at_ms(self) -> float | None:
         """When the first token came."""
         return self._first_at_ms if self.token_ids else None
@@ -55,23 +64,28 @@ class DeltaLog:
         self._texts.append(text)
         self.token_ids.extend(token_ids)
         self._at_ms.extend([at_ms] * len(token_ids))
-        self._ends.append(len(self.token_ids))
+        self.weight = len(self.token_ids)
+        self._ends.append(self.weight)
         self.nbytes += DELTA_BYTES + len(text) + TOKEN_BYTES * len(token_ids)
         if logprobs:
             self._logprobs.extend(logprobs)
             self.nbytes += LOGPROB_BYTES * sum(1 + len(each.top) for each in logprobs)
 
-    def tokens_before(self, seq: int) -> int:
+    def weight_before(self, seq: int) -> int:
         """How many tokens the deltas before ``seq`` have; those before the floor count as one."""
         if seq < self.floor:
             return 0
         index = min(seq - self.floor, len(self._ends))
         return self._ends[index - 1] if index else self._cut
 
-    def delta(self, stream: str, first: int, last: int, *, with_logprobs: bool) -> Delta:
+    def events(self, stream: str, first: int, last: int) -> list[Event]:
         """The deltas ``first`` to ``last``, both included, as one."""
+        return [self.delta(stream, first, last)]
+
+    def delta(self, stream: str, first: int, last: int) -> Delta:
+        """The same, as it is."""
         floor, cut = self.floor, self._cut
-        begin = self.tokens_before(first)
+        begin = self.weight_before(first)
         end = self._ends[last - floor]
         return Delta(
             stream,
@@ -80,7 +94,7 @@ class DeltaLog:
             self.token_ids[begin:end].tolist(),
             self._at_ms[begin - cut : end - cut].tolist(),
             None if first == last else last,
-            self._logprobs[begin - cut : end - cut] if with_logprobs else None,
+            self._logprobs[begin - cut : end - cut] if self._with_logprobs else None,
         )
 
     def snapshot(self) -> Snapshot:

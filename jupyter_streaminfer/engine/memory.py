@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,15 +51,13 @@ class Memory:
         return max(parts, default=1 - machine.available / machine.total)
 
 
-def process_bytes(pids: Iterable[int]) -> int:
-    """The resident memory of these processes and of this one; those that are gone have none."""
-    total = 0
+def process_bytes(pids: Iterable[int]) -> dict[int, int]:
+    """The resident memory of these processes and of this one, by their ids; those that are gone are left out."""
+    found = {}
     for pid in {os.getpid(), *pids}:
-        try:
-            total += psutil.Process(pid).memory_info().rss
-        except psutil.Error:
-            continue
-    return total
+        with contextlib.suppress(psutil.Error):
+            found[pid] = psutil.Process(pid).memory_info().rss
+    return found
 
 
 def _groups(root: Path) -> list[Group]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jupyter_streaminfer.engine.gpus import Gpus
 from jupyter_streaminfer.engine.memory import Memory, process_bytes
@@ -21,6 +22,8 @@ class Load:
     """Of the container's memory where that is limited, else of the machine's."""
     memory_bytes: int = 0
     """Of this process and its workers."""
+    workers: Mapping[int, int] = field(default_factory=dict)
+    """Of each worker by its process id; those that were not there yet, or are gone, are not in it."""
     gpu_utilisation: float | None = None
     gpu_memory_used: float | None = None
 
@@ -76,4 +79,6 @@ class Pressure:
     def _look(self, workers: list[int]) -> Load:
         if self._gpus is None:  # not before, as it may take long to reach the driver
             self._gpus = Gpus()
-        return Load(self._memory.used(), process_bytes(workers), self._gpus.utilisation(), self._gpus.memory_used())
+        taken = process_bytes(workers)
+        own, utilisation, used = taken.pop(os.getpid(), 0), self._gpus.utilisation(), self._gpus.memory_used()
+        return Load(self._memory.used(), own + sum(taken.values()), taken, utilisation, used)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from msgspec import Raw
 
@@ -33,6 +34,13 @@ from jupyter_streaminfer.protocol import (
 Asked = Predict | Embed | Score
 Answer = Result | Embeddings | Scores
 OnAnswer = Callable[[Answer | StreaminferError], None]
+
+
+class Pending(Protocol):
+    """What an asker waits for."""
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more."""
 
 
 class Question:
@@ -89,7 +97,8 @@ class Question:
 
     def on_event(self, event: JobEvent) -> None:
         """Take the answer."""
-        id, name, version = self._request.id, self.model.spec.name, self.model.spec.version
+        spec = self.model.spec
+        id, name, version = self._request.id, spec.name, spec.version
         match event:
             case Predicted():
                 self._tell(Result(id, name, version, Raw(event.outputs)))
@@ -101,6 +110,9 @@ class Question:
                 self.refuse(event.error)
             case _:
                 raise AssertionError("a question cannot bring a stream's events")
+
+    def on_lost(self, error: ErrorInfo) -> None:
+        """Its worker is gone; it is asked again."""
 
     def on_poison(self, error: ErrorInfo) -> None:
         """Be refused for good."""

@@ -1,126 +1,133 @@
-"""The models: which are loaded, and what becomes of a load that fails."""
+"""The models by name and version: which one a request means, what is said where none can answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from typing import NoReturn
 
-from jupyter_streaminfer.engine.config import EngineConfig
-from jupyter_streaminfer.engine.folder import model_folder
-from jupyter_streaminfer.engine.model import Model
-from jupyter_streaminfer.protocol import LoadModel, Placement, StreaminferError
-from jupyter_streaminfer.workers import ModelSpec
+from msgspec import structs
 
-DEFAULT_PLACEMENT: Placement = "process"
-"""Where a model computes when nobody says: `docs/workers.md` has the measurements that decided it."""
-RESTART_MS = 1000.0
-"""When to ask again for a model whose worker is being started."""
+from jupyter_streaminfer.engine.entry import LATEST, Entry
+from jupyter_streaminfer.engine.loads import Loads
+from jupyter_streaminfer.engine.model import SOON_MS, Model
+from jupyter_streaminfer.protocol import ModelSettings, ModelStatus, StreaminferError
 
 
-class ModelRegistry:
-    """The models by name. A name is loaded once at a time; whoever asks meanwhile waits for that same load."""
+class ModelRegistry(Loads):
+    """Finds the version that a request means, among those that are loaded."""
 
-    def __init__(self, config: EngineConfig, on_failed: Callable[[Model], None]) -> None:
-        """``on_failed`` is told of a model that was ready and can compute no more."""
-        self._config = config
-        self._on_failed = on_failed
-        self._models: dict[str, Model] = {}
-        self._loads: dict[str, asyncio.Task[None]] = {}
+    def get(self, ref: str) -> Model:
+        """The version that ``name``, ``name@version`` or ``name@latest`` means, in whatever state it is."""
+        name, at, version = ref.partition("@")
+        entry = self.entry(name)
+        return entry.find(version) if at else entry.newest()
 
-    def __iter__(self) -> Iterator[Model]:
-        return iter(list(self._models.values()))
+    def resolve(self, ref: str, client: str = "", key: str | None = None) -> Model:
+        """The version that answers a request; raises `StreaminferError` where none can.
 
-    def get(self, name: str) -> Model:
-        """The entry of that name; raises `StreaminferError` ``model_not_found``."""
-        try:
-            return self._models[name]
-        except KeyError:
-            known = ", ".join(sorted(self._models)) or "none"
-            raise StreaminferError(
-                "model_not_found",
-                f"No model {name[:64]!r} is loaded (loaded: {known}). Load it first, with client.load(name) or "
-                "POST api/models.",
-                field="model",
-            ) from None
-
-    def ready(self, name: str) -> Model:
-        """The entry of that name if it can answer; raises `StreaminferError` ``model_not_ready`` otherwise."""
-        model = self.get(name)
+        Who names no version gets the one that the name's route has for the ``key``, or else for the ``client``. One
+        that was unloaded as idle is loaded again for whoever asks next; until then the refusal says when to come.
+        """
+        name, at, version = ref.partition("@")
+        entry = self._entries.get(name) or self.entry(name)
+        if at:
+            model = entry.find(version)
+        elif (router := entry.router) is not None:
+            model = entry.find(router.choose(client if key is None else key) or LATEST)
+        else:
+            model = entry.find()
         if model.state != "ready":
-            reason = f": {model.error.message}" if model.error else ""
-            soon = model.state in ("loading", "restarting")
+            self._refuse(entry, model)
+        return model
+
+    def loaded(self, name: str, version: str) -> Model:
+        """A version for what is to go on with it and no other, also where it takes no new requests any more."""
+        model = self.entry(name).find(version)
+        if model.state not in ("ready", "retiring"):
+            self._refuse(self._entries[name], model)
+        return model
+
+    def status(self, model: Model) -> ModelStatus:
+        """A version as the world sees it."""
+        entry = self._entries.get(model.spec.name)
+        resident = self._resident_bytes(model)
+        return entry.status(model, resident) if entry else model.status(latest=False, resident_bytes=resident)
+
+    def _refuse(self, entry: Entry, model: Model) -> NoReturn:
+        if model.state == "unloaded" and model.asleep:
+            why, model = model.error, self._begin(entry, model.spec, None, model)
+            model.error = why  # such as that there was no room, the last time
+        name = f"{entry.name}@{model.spec.version}"
+        if model.state in ("retiring", "unloaded") and model.error is None:
+            latest = f"; {entry.name!r} is version {entry.latest} now" if entry.latest else ""
             raise StreaminferError(
                 "model_not_ready",
-                f"Model {name!r} is {model.state}{reason}",
+                f"Model {name!r} is {model.state}, as it was replaced{latest}. Ask that, or activate this version.",
                 field="model",
-                retryable=soon,
-                retry_after_ms=RESTART_MS if soon else None,
             )
-        return model
-
-    async def load(self, request: LoadModel) -> Model:
-        """The model of that name, loaded and warmed up; at once where it already is.
-
-        Raises `StreaminferError` with the reason when it cannot be loaded. A caller that gives up
-        leaves the load to the others and to later ones.
-        """
-        name = request.name
-        model = self._models.get(name)
-        if model is not None and model.state != "failed":
-            _refuse_another(model, request)
-        else:
-            spec = self._spec(request)
-            if model is None and len(self._models) >= self._config.max_models:
-                raise StreaminferError(
-                    "overloaded",
-                    f"{self._config.max_models} models are loaded, the most this engine keeps. Unload one first.",
-                )
-            model = self._models[name] = Model(spec, self._on_failed)
-            task = self._loads[name] = asyncio.create_task(model.load())
-            task.add_done_callback(lambda task: self._loaded(name, task))
-        if (load := self._loads.get(name)) is not None:
-            await asyncio.shield(load)
-        return model
-
-    def _loaded(self, name: str, load: asyncio.Task[None]) -> None:
-        del self._loads[name]
-        if not load.cancelled():
-            # Read here, so that a failure whose callers have all gone is not reported as a lost exception.
-            load.exception()
-
-    async def unload(self, model: Model) -> None:
-        """Stop a model's worker and forget it; a load under way is waited for."""
-        name = model.spec.name
-        if load := self._loads.get(name):
-            await asyncio.wait([load])
-        if model.state != "failed":
-            await model.stop()
-        if self._models.get(name) is model:
-            del self._models[name]
-
-    def _spec(self, request: LoadModel) -> ModelSpec:
-        folder = model_folder(request.name, request.path)
-        placement = request.placement if request.placement != "auto" else self._config.placement
-        placement = placement if placement != "auto" else DEFAULT_PLACEMENT
-        return ModelSpec(request.name, "1", folder, request.dtype, placement, self._config)
-
-
-def _refuse_another(model: Model, request: LoadModel) -> None:
-    """Raise `StreaminferError` where a model that is there cannot be the answer to a load of its name."""
-    name = model.spec.name
-    if model.state == "unloading":
+        reason = f": {model.error.message}" if model.error else ""
+        soon = model.state in ("loading", "restarting") or (model.state == "unloading" and model.asleep)
         raise StreaminferError(
-            "model_not_ready", f"Model {name!r} is being unloaded. Try again in a moment.", retryable=True
+            "model_not_ready",
+            f"Model {name!r} is {model.state}{reason}",
+            field="model",
+            retryable=soon,
+            retry_after_ms=(model.retry_after_ms() if model.state != "unloading" else SOON_MS) if soon else None,
         )
-    if request.path is not None and model_folder(name, request.path) != model.spec.path:
-        raise _another(name, "path", f"from {model.spec.path}")
-    if request.dtype not in ("auto", model.spec.dtype, model.info.dtype if model.info else "auto"):
-        raise _another(name, "dtype", f"with dtype {model.spec.dtype!r}")
-    if request.placement not in ("auto", model.spec.placement):
-        raise _another(name, "placement", f"in a {model.spec.placement}")
+
+    def configure(self, name: str, settings: ModelSettings) -> Entry:
+        """Change how the versions of a name are kept and batched; raises `StreaminferError` where that cannot be."""
+        entry = self.entry(name)
+        for model in entry:
+            if model.info is not None:
+                _check_settings(model, settings)
+        entry.configure(settings)
+        if structs.replace(settings, pinned=None) != ModelSettings():
+            for model in entry:
+                model.configure(entry.settings)
+        return entry
+
+    async def unload(self, ref: str) -> None:
+        """End what a version, or all of a name's, is doing, stop its worker and forget it."""
+        name, at, version = ref.partition("@")
+        entry = self.entry(name)
+        models = [entry.find(version)] if at else list(entry)
+        if at:
+            self._refuse_needed(entry, models[0])
+        await asyncio.gather(*(self._remove(entry, model) for model in models))
+
+    def _refuse_needed(self, entry: Entry, model: Model) -> None:
+        version = model.spec.version
+        if version == entry.latest and len(entry.versions) > 1:
+            others = ", ".join(each for each in entry.versions if each != version)
+            raise StreaminferError(
+                "invalid_request",
+                f"Version {version} is the latest of model {entry.name!r}. Activate another one first ({others}), roll "
+                f"back, or unload {entry.name!r} with all its versions.",
+                field="model",
+            )
+        if entry.router is not None and version in entry.router.versions:
+            raise StreaminferError(
+                "invalid_request",
+                f"The route of model {entry.name!r} names version {version}. Change or remove the route first.",
+                field="model",
+            )
 
 
-def _another(name: str, field: str, how: str) -> StreaminferError:
-    return StreaminferError(
-        "invalid_request", f"Model {name!r} is loaded {how}. Unload it first, or use another name.", field=field
-    )
+def _check_settings(model: Model, settings: ModelSettings) -> None:
+    """Raise `StreaminferError` where a model's batcher cannot do as the settings say."""
+    info = model.info
+    if info is None or structs.replace(settings, pinned=None) == ModelSettings():
+        return
+    if info.task != "predict":
+        raise StreaminferError(
+            "invalid_request",
+            f"Model {model.spec.name!r} is for the task {info.task!r} and batches by itself: only pinned can be set.",
+        )
+    if settings.max_batch_size is not None and settings.max_batch_size > info.max_batch_size:
+        raise StreaminferError(
+            "invalid_request",
+            f"max_batch_size: model {model.spec.name!r} was loaded for batches of {info.max_batch_size} rows at most "
+            "(the server's c.StreaminferApp.max_batch_size).",
+            field="max_batch_size",
+        )

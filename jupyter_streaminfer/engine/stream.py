@@ -1,4 +1,4 @@
-"""The Stream: the one log of what a generation brought, written once and read by any number of cursors."""
+"""The Stream: the one log of what a generation or a run brought, written once and read by any number of cursors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Literal
 
 import msgspec
+from msgspec import Raw
 
 from jupyter_streaminfer.engine.cursor import Cursor
 from jupyter_streaminfer.engine.log import DeltaLog
+from jupyter_streaminfer.engine.yields import YieldLog
 from jupyter_streaminfer.protocol import (
     Cancelled,
     Completed,
@@ -21,6 +23,7 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Incomplete,
     Notice,
+    Run,
     StreamDocument,
     StreaminferError,
     StreamStatus,
@@ -39,12 +42,14 @@ STATES: dict[type[Terminal], Literal["completed", "cancelled", "failed", "incomp
 WARN_AT = 0.8
 RESUME_AT = 0.5
 """The parts of its window at which a laggard is warned, and at which its stream no longer waits for it."""
+SHARED_BYTES = 64 * 2**10
+"""Frames that are longer than this together are not kept for other readers."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Stream:
-    """One generation's log: deltas with ``seq`` dense from 0, then exactly one terminal event.
+    """One generation's or run's log: deltas and values with ``seq`` dense from 0, then exactly one terminal event.
 
     It also knows how far its consumers lag: where all of them do by a whole window, it asks to be paused.
     Used on one event loop only.
@@ -53,7 +58,7 @@ class Stream:
     def __init__(
         self,
         id: str,
-        request: Generate,
+        request: Generate | Run,
         version: str,
         accepted: float,
         *,
@@ -74,7 +79,9 @@ class Stream:
         self.accepted = accepted
         self.seed = seed
         self._begun = begun or []
-        self.log = DeltaLog()
+        self.log: DeltaLog | YieldLog = (
+            DeltaLog(with_logprobs=request.logprobs is not None) if isinstance(request, Generate) else YieldLog()
+        )
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.terminal: Terminal | None = None
@@ -89,7 +96,10 @@ class Stream:
         self._max_bytes = max_bytes
         self._queue_ms: float | None = None
         self._cursors: set[Cursor] = set()
-        self._frame: tuple[int, int, bytes] | None = None
+        self._left_at = 0
+        """What the last consumer had dealt with when it left."""
+        self._frames: tuple[int, int, list[bytes]] | None = None
+        """Those made last, of which events, where they are not too long to be kept."""
 
     # The writer's side.
 
@@ -101,11 +111,33 @@ class Stream:
 
     def append(self, token_ids: list[int], text: str, logprobs: list[TokenLogprobs] | None = None) -> None:
         """Append one delta of any number of tokens and tell every cursor; ``logprobs`` has one for each token."""
-        self.log.append(token_ids, text, self._elapsed_ms(), logprobs)
+        log = self.log
+        assert isinstance(log, DeltaLog)  # noqa: S101 (what a generation has)
+        log.append(token_ids, text, self._elapsed_ms(), logprobs)
+        self._grown()
+
+    def add(self, entry: str | Raw) -> None:
+        """Append what a run yielded, a text or a value's JSON text, and tell every cursor.
+
+        Raises `StreaminferError` ``too_large``, and nothing is appended, where its text is more than can be kept.
+        """
+        log = self.log
+        assert isinstance(log, YieldLog)  # noqa: S101 (what a run has)
+        if log.unsheddable > self._max_bytes // 2:
+            raise StreaminferError(
+                "too_large",
+                f"The stream has brought {len(self.text)} characters of text, all that is kept of one "
+                "(c.StreaminferApp.max_stream_bytes). Have the model yield less text, or values (a dict, a list, a "
+                "number), of which the oldest make room.",
+            )
+        log.append(entry, self._elapsed_ms())
+        self._grown()
+
+    def _grown(self) -> None:
         if self.log.nbytes > self._max_bytes:
             self.log.shrink()
         self._tell()
-        if len(self.log.token_ids) >= self._window * WARN_AT:
+        if self.log.weight >= self._window * WARN_AT:
             self._watch_laggards()
 
     def complete(self, finish_reason: Literal["stop", "length"]) -> None:
@@ -143,7 +175,7 @@ class Stream:
         return round((time.monotonic() - self.accepted) * 1000, 2)
 
     def _usage(self) -> Usage:
-        return Usage(self.prompt_tokens, len(self.log.token_ids), self.cached_tokens)
+        return Usage(self.prompt_tokens, self.log.tokens, self.cached_tokens)
 
     def _timings(self) -> Timings:
         now = self._elapsed_ms()
@@ -167,6 +199,9 @@ class Stream:
                     )
                 )
                 self.on_slow()
+        if least is None and isinstance(self.log, YieldLog):
+            # A callable may be too fast for who comes back within the grace period: its log would have moved on.
+            least = self.log.weight - self._left_at
         if least is not None and least >= self._window and not (self.paused or self.closed or self.request.detached):
             self.paused = True
             self.on_pause(self)
@@ -195,7 +230,7 @@ class Stream:
 
     @property
     def deltas(self) -> int:
-        """How many deltas there were; the terminal event's ``seq`` once there is one."""
+        """How many deltas and values there were; the terminal event's ``seq`` once there is one."""
         return len(self.log)
 
     @property
@@ -209,22 +244,31 @@ class Stream:
     @property
     def delivered(self) -> list[int]:
         """The tokens of the answer so far, those of the streams that it continues too."""
-        return self._begun + self.log.token_ids.tolist()
+        return self._begun + self.log.token_ids.tolist() if isinstance(self.log, DeltaLog) else []
 
     @property
     def text(self) -> str:
         """Everything generated so far."""
         return self.log.text
 
-    def delta(self, first: int, last: int) -> Delta:
-        """The deltas ``first`` to ``last``, both included, as one."""
-        return self.log.delta(self.id, first, last, with_logprobs=self.request.logprobs is not None)
+    def events(self, first: int, last: int) -> list[Event]:
+        """What was appended from ``first`` to ``last``, both included, with what can be merged merged."""
+        return self.log.events(self.id, first, last)
 
-    def frame(self, first: int, last: int) -> bytes:
-        """`delta` as JSON text; cursors that keep pace with each other share one serialisation."""
-        if self._frame is None or self._frame[:2] != (first, last):
-            self._frame = (first, last, _encode(self.delta(first, last)))
-        return self._frame[2]
+    def delta(self, first: int, last: int) -> Delta:
+        """The deltas of a generation ``first`` to ``last``, both included, as one."""
+        assert isinstance(self.log, DeltaLog)  # noqa: S101 (what a generation has)
+        return self.log.delta(self.id, first, last)
+
+    def frames(self, first: int, last: int) -> list[bytes]:
+        """`events`, each as JSON text; cursors that keep pace with each other share one serialisation."""
+        kept = self._frames
+        if kept is not None and kept[0] == first and kept[1] == last:
+            return kept[2]
+        frames = [_encode(event) for event in self.log.events(self.id, first, last)]
+        if sum(map(len, frames)) <= SHARED_BYTES:
+            self._frames = (first, last, frames)
+        return frames
 
     def cursor(
         self,
@@ -253,6 +297,8 @@ class Stream:
         self._cursors.add(cursor)
         if len(self._cursors) == 1:
             self.on_consumers(self)
+        if self.paused:
+            self.relieved(cursor)  # it may have read further than those that the stream waits for
         return cursor
 
     def check(self, after: int, epoch: str | None) -> None:
@@ -277,6 +323,7 @@ class Stream:
         if cursor in self._cursors:
             self._cursors.discard(cursor)
             if not self._cursors:
+                self._left_at = cursor.read_weight
                 self.on_consumers(self)
 
     def status(self) -> StreamStatus:
@@ -292,7 +339,7 @@ class Stream:
             consumers=self.consumers,
             detached=self.request.detached,
             age_ms=self._elapsed_ms(),
-            tokens=len(self.log.token_ids),
+            tokens=self.log.tokens,
             paused=self.paused,
         )
 
@@ -300,7 +347,7 @@ class Stream:
         """What follows ``after`` so far, its deltas as one, from the floor on at most; ``text`` is all there is."""
         self.check(after, None)
         first = max(after + 1, self.floor)
-        events: list[Event] = [self.delta(first, self.deltas - 1)] if first < self.deltas else []
+        events = self.events(first, self.deltas - 1) if first < self.deltas else []
         if self.terminal is not None and after < self.terminal.seq:
             events.append(self.terminal)
         return StreamDocument(self.status(), self.text, events)

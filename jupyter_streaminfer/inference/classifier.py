@@ -12,11 +12,14 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from jupyter_streaminfer.inference.checkpoint import Checkpoint, Config, refuse
+from jupyter_streaminfer.inference.checkpoint import Checkpoint, Config, read_json, refuse
+from jupyter_streaminfer.inference.predict_model import Batch, PredictModel
+from jupyter_streaminfer.inference.source import Source
+from jupyter_streaminfer.protocol import ModelInfo, Signature, TensorSpec
 
 ARCHITECTURE = "MlpClassifier"
 MAX_SIZE = 2**20
@@ -79,7 +82,7 @@ def _sizes(values: dict[str, Any], field: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-class Classifier:
+class Classifier(PredictModel):
     """The weights of one classifier and its forward; float32."""
 
     def __init__(self, folder: Path, config: ClassifierConfig, device: torch.device) -> None:
@@ -93,11 +96,32 @@ class Classifier:
                 weight = checkpoint.tensor(f"layers.{index}.weight", after, before)
                 self.weights.append(weight.t().contiguous().to(device))
                 self.biases.append(checkpoint.tensor(f"layers.{index}.bias", after).to(device))
+        tensors = [*self.weights, *self.biases]
+        also = [list(config.image_shape)] if config.image_shape else []
+        self.info = ModelInfo(
+            task="predict",
+            architecture=ARCHITECTURE,
+            parameters=sum(tensor.numel() for tensor in tensors),
+            weight_bytes=sum(tensor.nbytes for tensor in tensors),
+            device=device.type,
+            dtype="float32",
+            signature=Signature(
+                inputs=[TensorSpec("inputs", "float32", list(config.input_shape), also=also)],
+                kind="classes",
+                labels=list(config.labels),
+            ),
+        )
 
-    @torch.inference_mode()
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Probabilities ``[B, labels]`` of flat rows ``[B, numbers]``."""
-        hidden = rows.to(self.device) * self.config.input_scale
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Confidences ``[B, labels]`` of ``inputs``."""
+        hidden = cast(torch.Tensor, batch["inputs"]).flatten(1) * self.config.input_scale
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.addmm(bias, hidden.relu() if index else hidden, weight)
         return (hidden / self.config.temperature).softmax(-1)
+
+
+def load_classifier(source: Source) -> Classifier:
+    """The classifier in a folder."""
+    source.keep_type()
+    source.keep_arguments()
+    return Classifier(source.path, ClassifierConfig.read(read_json(source.path / "config.json")), source.device)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class HungError(RuntimeError):
+    """Threads of a model hang, more than may be left behind: only another process is rid of them."""
+
+
 def device_lost(error: BaseException) -> bool:
     """Whether it is a CUDA error: the process can use its GPU no more, whatever it tries.
 

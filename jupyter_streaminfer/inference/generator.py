@@ -30,6 +30,7 @@ from jupyter_streaminfer.protocol import (
     JobEvent,
     JobFailed,
     ModelInfo,
+    ModelSettings,
     ModelStats,
     PredictJob,
     Rejected,
@@ -151,6 +152,9 @@ class Generator:
 
     def resume(self, job: str) -> None:
         self.scheduler.resume(job)
+
+    def configure(self, settings: ModelSettings) -> None:
+        """See `Runtime.configure`: its scheduler takes none of them."""
 
     def due_in(self) -> float | None:
         return 0.0 if len(self.scheduler) or self._answers.any_whole else None

@@ -2,94 +2,154 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Callable
-from collections.abc import Sequence as Seq
-from itertools import chain
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
+from msgspec import structs
 
+from jupyter_streaminfer.inference.adaptive import Adaptive
+from jupyter_streaminfer.inference.batch_cost import BatchCost
 from jupyter_streaminfer.inference.batcher import Batcher, Part
-from jupyter_streaminfer.inference.classifier import ARCHITECTURE, Classifier
 from jupyter_streaminfer.inference.faults import device_lost
+from jupyter_streaminfer.inference.inputs import InputReader
+from jupyter_streaminfer.inference.outputs import OutputWriter
+from jupyter_streaminfer.inference.padding import Padding
+from jupyter_streaminfer.inference.predict_model import PredictModel
+from jupyter_streaminfer.inference.rows import Rows
+from jupyter_streaminfer.inference.samples import sample_rows
 from jupyter_streaminfer.protocol import (
+    BatchStats,
+    Embedded,
+    EmbedJob,
     ErrorInfo,
     Job,
     JobEvent,
     JobFailed,
-    ModelInfo,
+    ModelSettings,
+    ModelStats,
     Predicted,
-    Prediction,
     PredictJob,
     Rejected,
-    Scored,
     Signature,
     StreaminferError,
-    TensorSpec,
 )
 
-MAX_DEPTH = 8
-"""Nested lists deeper than this are no model's input; their shape is not looked at further."""
+EXPIRED = ErrorInfo(
+    "expired", "its deadline passed before it was computed; give it more time or ask for less at once", True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """What is known of a job besides its rows, where there is something."""
+
+    order: list[int] | None
+    """Where each of its rows is in the request, if they are sorted by their buckets."""
+    tokens: int | None
+    """Of a request for embeddings, all texts together."""
 
 
 class Predictor:
-    """A `Runtime` over a classifier."""
+    """A `Runtime` over a `PredictModel`."""
 
-    def __init__(self, classifier: Classifier, *, max_batch_size: int, max_wait_ms: float, max_queue: int) -> None:
-        config = classifier.config
-        self.classifier = classifier
-        self.batcher: Batcher[np.ndarray, Prediction] = Batcher(max_batch_size, max_wait_ms, max_queue)
+    def __init__(
+        self,
+        model: PredictModel,
+        *,
+        max_batch_size: int,
+        max_wait_ms: float,
+        max_queue: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises `StreaminferError` for a signature that contradicts itself."""
+        signature = model.info.signature or Signature([])
+        self._reader = InputReader(signature)
+        self._padding = Padding(signature, model.device)
+        self._writer = OutputWriter(signature)
+        self._largest = min(max_batch_size, model.largest_batch or max_batch_size)
+        self.model = model
+        self.info = structs.replace(model.info, max_batch_size=self._largest)
+        self.batcher: Batcher[Rows, bytes] = Batcher(self._largest, max_wait_ms, max_queue, clock)
         self.before_compute: Callable[[], object] = lambda: None
-        tensors = [*classifier.weights, *classifier.biases]
-        self.info = ModelInfo(
-            task="predict",
-            architecture=ARCHITECTURE,
-            parameters=sum(tensor.numel() for tensor in tensors),
-            weight_bytes=sum(tensor.nbytes for tensor in tensors),
-            device=classifier.device.type,
-            dtype="float32",
-            max_batch_size=max_batch_size,
-            signature=Signature(
-                inputs=[
-                    TensorSpec(
-                        "inputs",
-                        "float32",
-                        list(config.input_shape),
-                        also=[list(config.image_shape)] if config.image_shape else [],
-                    )
-                ],
-                kind="classes",
-                labels=list(config.labels),
-            ),
-        )
+        self._settings = ModelSettings(max_batch_size=self._largest, max_wait_ms=max_wait_ms)
+        self._clock = clock
+        self._cost = BatchCost()
+        self._seen = 1
+        """The largest batch that was measured."""
+        self._adaptive: Adaptive | None = None
+        self._specials: dict[str, Special] = {}
 
     def warm_up(self) -> None:
-        """Compute a batch of one row and a full one."""
-        row = np.zeros(math.prod(self.classifier.config.input_shape), np.float32)
-        for size in (1, self.batcher.max_batch_size):
-            self._predict([row] * size)
+        """Compute a batch of one row and a full one, each twice: the first is slow, the second tells what it costs."""
+        for size in sorted({1, self._largest}):
+            rows = self.model.sample(size)
+            if rows is None and (rows := sample_rows(self.info.signature or Signature([]), size)) is not None:
+                rows = self.model.prepare(rows)
+            if rows is not None:
+                self._forward(rows)
+                started = self._clock()
+                self._forward(rows)
+                self._learn(size, self._clock() - started)
+
+    def configure(self, settings: ModelSettings) -> None:
+        """See `Runtime.configure`: sizes beyond what the model was loaded with are that."""
+        given = {name: value for name, value in structs.asdict(settings).items() if value is not None}
+        settings = self._settings = structs.replace(self._settings, **given)
+        size = min(settings.max_batch_size or self._largest, self._largest)
+        self.batcher.configure(
+            max_batch_size=size, max_wait_ms=settings.max_wait_ms, preferred=settings.preferred_batch_sizes
+        )
+        self._adaptive = None
+        if settings.latency_target_ms:
+            longest = self.batcher.max_wait
+            self._adaptive = Adaptive(self._cost, settings.latency_target_ms / 1000, size, longest)
+        self._adapt()
 
     def submit(self, job: Job) -> JobEvent | None:
-        """Check the rows and queue them; `Rejected` where a row has another shape or holds what is no finite number."""
-        if not isinstance(job, PredictJob):
-            error = ErrorInfo("invalid_request", "this model predicts; it generates no text", field="model")
-            return Rejected(job.job, error)
+        """Check the rows and queue them; `Rejected` where one does not fit the signature."""
         try:
-            try:
-                inputs = msgspec.json.decode(job.inputs)
-            except msgspec.DecodeError as error:
-                raise StreaminferError("invalid_request", f"inputs cannot be read: {error}", field="inputs") from None
-            rows = [self._row(row, index) for index, row in enumerate(inputs)]
-            self.batcher.submit(job.job, rows, job.client)
+            if isinstance(job, PredictJob):
+                rows = self.model.prepare(self._reader.read(job.inputs))
+                deadline = None if job.deadline_ms is None else job.deadline_ms / 1000
+                self._queue(job.job, rows, job.client, job.priority, deadline)
+            elif isinstance(job, EmbedJob):
+                rows, tokens = self.model.embed(job.request)
+                self._queue(job.job, rows, job.client, tokens=tokens)
+            else:
+                raise StreaminferError("invalid_request", "this model predicts; it generates no text", field="model")
         except StreaminferError as error:
             return Rejected(job.job, error.info)
+        except Exception as error:
+            if device_lost(error):
+                raise
+            message = f"inputs cannot be prepared: {type(error).__name__}: {error}"
+            return Rejected(job.job, ErrorInfo("internal", message, field="inputs"))
         return None
+
+    def _queue(
+        self,
+        job: str,
+        rows: Rows,
+        client: str,
+        priority: int = 0,
+        deadline: float | None = None,
+        tokens: int | None = None,
+    ) -> None:
+        buckets, order = rows.buckets, None
+        if buckets is not None and len(buckets) > 1:
+            order = sorted(range(len(buckets)), key=buckets.__getitem__)
+            rows, buckets = rows.pick(order), [buckets[index] for index in order]
+        self.batcher.submit(job, rows, client, priority=priority, expires_in=deadline, buckets=buckets)
+        if order is not None or tokens is not None:
+            self._specials[job] = Special(order, tokens)
 
     def cancel(self, job: str) -> None:
         self.batcher.cancel(job)
+        self._specials.pop(job, None)
 
     def pause(self, job: str) -> None:
         """See `Runtime.pause`: a prediction is not paused."""
@@ -100,92 +160,113 @@ class Predictor:
     def due_in(self) -> float | None:
         return self.batcher.due_in()
 
-    def stats(self) -> None:
+    def stats(self) -> ModelStats:
         """See `Runtime.stats`."""
+        batcher, adaptive = self.batcher, self._adaptive
+        flushes = batcher.flushes
+        return ModelStats(
+            running=0,
+            waiting=0,
+            preemptions=0,
+            cache_used=0.0,
+            prefix_tokens=0,
+            prefix_hits=0,
+            batcher=BatchStats(
+                batches=sum(flushes.values()),
+                rows=batcher.taken,
+                full=flushes["full"],
+                preferred=flushes["preferred"],
+                timed=flushes["timed"],
+                max_batch_size=batcher.max_batch_size,
+                max_wait_ms=batcher.max_wait * 1000,
+                expired=batcher.expired,
+                latency_target_ms=adaptive.target * 1000 if adaptive else 0.0,
+                attainable=adaptive is None or adaptive.attainable,
+            ),
+        )
 
     def step(self) -> list[JobEvent]:
-        """Compute the batch that is due, if any; where that fails, each row alone: a bad one fails only its job."""
+        """Compute the batch that is due, if any; where that fails, its halves: a bad row fails only its job."""
+        events: list[JobEvent] = []
+        for job in self.batcher.expire():
+            self._specials.pop(job, None)
+            events.append(JobFailed(job, EXPIRED))
         parts = self.batcher.take()
         if not parts:
-            return []
+            return events
+        rows = Rows.concat([part.rows for part in parts])
         self.before_compute()
-        try:
-            outputs = iter(self._predict([row for part in parts for row in part.rows]))
-        except (ArithmeticError, RuntimeError) as error:
-            if device_lost(error):
-                raise
-            return [event for part in parts if (event := self._retry(part)) is not None]
-        events: list[JobEvent] = []
+        started = self._clock()
+        answers = self._compute(rows)
+        self._learn(len(rows), self._clock() - started)
+        faulty = ErrorInfo in map(type, answers)
+        start = 0
         for part in parts:
-            whole = self.batcher.complete(part.job, [next(outputs) for _ in part.rows])
-            if whole is not None:
-                events.append(Predicted(part.job, msgspec.json.encode(whole)))
+            end = start + len(part.rows)
+            own: list[Any] = answers[start:end]
+            start = end
+            if faulty and (failed := self._failed(part, own)):
+                events.append(failed)
+            elif whole := self.batcher.complete(part.job, own):
+                events.append(self._answer(part.job, whole))
+        self._adapt()
         return events
 
-    def _retry(self, part: Part[np.ndarray]) -> JobEvent | None:
-        """A part of a failed batch, row by row: its job's end, if this is that."""
-        outputs: list[Prediction] = []
-        for index, row in enumerate(part.rows, part.start):
-            try:
-                outputs += self._predict([row])
-            except (ArithmeticError, RuntimeError) as error:
-                if device_lost(error):
-                    raise
-                self.batcher.cancel(part.job)
-                message = f"row {index} of inputs cannot be computed: {error}"
-                return JobFailed(part.job, ErrorInfo("invalid_request", message, field="inputs"))
-        whole = self.batcher.complete(part.job, outputs)
-        return None if whole is None else Predicted(part.job, msgspec.json.encode(whole))
+    def _learn(self, rows: int, seconds: float) -> None:
+        self._cost.learn(rows, seconds)
+        self._seen = max(self._seen, rows)
+        self.batcher.row_seconds = self._cost.of(self.batcher.max_batch_size) / self.batcher.max_batch_size
 
-    def _predict(self, rows: Seq[np.ndarray]) -> list[Prediction]:
-        """One forward over flat rows; raises `ArithmeticError` when an output is not finite."""
-        probabilities, order = self.classifier.forward(torch.from_numpy(np.stack(rows))).sort(descending=True)
-        if not math.isfinite(float(probabilities.sum())):
-            raise ArithmeticError("its output is not finite; are its numbers too large?")
-        labels = self.classifier.config.labels
-        predictions: list[Prediction] = []
-        for values, indices in zip(probabilities.tolist(), order.tolist(), strict=True):
-            scores = [Scored(labels[index], value) for index, value in zip(indices, values, strict=True)]
-            predictions.append(Prediction(scores[0].label, scores[0].confidence, scores))
-        return predictions
+    def _adapt(self) -> None:
+        if self._adaptive is not None:
+            size, wait = self._adaptive.choose(self._seen, self.batcher.rows)
+            self.batcher.configure(max_batch_size=size, max_wait_ms=wait * 1000)
 
-    def _row(self, row: object, index: int) -> np.ndarray:
-        """One row of a request, flat float32; `StreaminferError` says what was expected and found."""
-        config = self.classifier.config
-        shape = _shape(row)
-        if shape is None or (shape != config.input_shape and shape != config.image_shape):
-            also = f" or {list(config.image_shape)}" if config.image_shape else ""
-            found = "lists of unequal lengths" if shape is None else f"shape {list(shape)}"
-            raise _bad_row(index, f"must have shape {list(config.input_shape)}{also}, found {found}")
-        flat: list[Any] = [row]
-        for _ in shape:
-            flat = list(chain.from_iterable(flat))
-        kinds = set(map(type, flat))
-        if not kinds <= {int, float}:
-            other = sorted(kind.__name__ for kind in kinds - {int, float})
-            raise _bad_row(index, f"must hold numbers only, found {', '.join(other)}")
+    def _failed(self, part: Part[Rows], answers: list[bytes | ErrorInfo]) -> JobFailed | None:
+        """The end of a job of which a row has no answer; it is named."""
+        for index, answer in enumerate(answers, part.start):
+            if isinstance(answer, ErrorInfo):
+                special = self._specials.get(part.job)
+                row = special.order[index] if special is not None and special.order is not None else index
+                self.cancel(part.job)
+                message = f"row {row} of inputs cannot be computed: {answer.message}"
+                return JobFailed(part.job, structs.replace(answer, message=message))
+        return None
+
+    def _answer(self, job: str, rows: list[bytes]) -> JobEvent:
+        special = self._specials.pop(job, None)
+        if special is not None:
+            if special.order is not None:
+                sorted_rows, rows = rows, list(rows)
+                for row, index in zip(sorted_rows, special.order, strict=True):
+                    rows[index] = row
+            if special.tokens is not None:
+                try:
+                    vectors = [msgspec.json.decode(row, type=list[float]) for row in rows]
+                except msgspec.ValidationError as error:
+                    return JobFailed(job, ErrorInfo("internal", f"the model gave what is no vector: {error}"))
+                return Embedded(job, vectors, special.tokens)
+        return Predicted(job, b"[%b]" % b",".join(rows))
+
+    def _compute(self, rows: Rows) -> list[bytes | ErrorInfo]:
+        """The answer of each row, or why it has none; where a batch fails, of its halves."""
         try:
-            with np.errstate(over="ignore"):
-                values = np.array(flat, np.float32)
-        except OverflowError:
-            values = np.array([np.inf], np.float32)
-        if not np.isfinite(values).all():
-            raise _bad_row(index, "must hold finite numbers of single precision only")
-        return values
+            return self._forward(rows)
+        except Exception as error:
+            if device_lost(error):
+                raise
+            if len(rows) == 1:
+                return [_fault(error)]
+        half = len(rows) // 2
+        return self._compute(rows[:half]) + self._compute(rows[half:])
+
+    def _forward(self, rows: Rows) -> list[bytes | ErrorInfo]:
+        with torch.inference_mode():
+            return self._writer.write(self.model.forward(self._padding.batch(rows)), len(rows))
 
 
-def _bad_row(index: int, problem: str) -> StreaminferError:
-    return StreaminferError("invalid_request", f"row {index} of inputs {problem}", field="inputs")
-
-
-def _shape(value: object) -> tuple[int, ...] | None:
-    """The shape of nested lists; None when they are not rectangular."""
-    shape: list[int] = []
-    level: list[Any] = [value]
-    while level and isinstance(level[0], list) and len(shape) < MAX_DEPTH:
-        length = len(level[0])
-        if not all(isinstance(item, list) and len(item) == length for item in level):
-            return None
-        shape.append(length)
-        level = list(chain.from_iterable(level))
-    return None if any(isinstance(item, list) for item in level) else tuple(shape)
+def _fault(error: Exception) -> ErrorInfo:
+    """Why a row alone could not be computed."""
+    if isinstance(error, StreaminferError):
+        return error.info
+    return ErrorInfo("internal", f"{type(error).__name__}: {error}", field="inputs")

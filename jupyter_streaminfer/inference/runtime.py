@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, ModelStats
+from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, ModelSettings, ModelStats
 
 
 class Runtime(Protocol):
@@ -33,6 +33,9 @@ class Runtime(Protocol):
     def resume(self, job: str) -> None:
         """Let a paused generation go on in its turn; all others are left as they are."""
 
+    def configure(self, settings: ModelSettings) -> None:
+        """Batch as ``settings`` say from the next step on; what they leave out stays. Without a batcher: ignore it."""
+
     def due_in(self) -> float | None:
         """Seconds until `step` has something to do: 0 now, None while there is no job, or only paused ones."""
 
@@ -41,3 +44,14 @@ class Runtime(Protocol):
 
     def step(self) -> list[JobEvent]:
         """Advance by one step and say what it brought. A fault of one job is that job's `JobFailed`."""
+
+
+@runtime_checkable
+class Threaded(Runtime, Protocol):
+    """A runtime with threads of its own, which bring something while nothing is computed here."""
+
+    wake: Callable[[], object]
+    """To be called by these, on any of them, when there is something to do for `step`."""
+
+    def close(self) -> None:
+        """End these threads; they are waited for, but not for long."""

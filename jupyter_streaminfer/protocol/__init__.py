@@ -43,6 +43,7 @@ from jupyter_streaminfer.protocol.jobs import (
 )
 from jupyter_streaminfer.protocol.limits import (
     DEFAULT_MAX_TOKENS,
+    FACTORY_PATTERN,
     MAX_CHAT_MESSAGES,
     MAX_CHUNK_TOKENS,
     MAX_DEADLINE_MS,
@@ -111,6 +112,7 @@ from jupyter_streaminfer.protocol.rest import (
     Interval,
     LoadModel,
     LoadProgress,
+    LoadStage,
     LoadVersion,
     Metrics,
     ModelInfo,
@@ -118,6 +120,7 @@ from jupyter_streaminfer.protocol.rest import (
     ModelStats,
     ModelStatus,
     Placement,
+    Reloaded,
     Route,
     RouteStatus,
     Shadow,
@@ -146,6 +149,7 @@ from jupyter_streaminfer.protocol.uploads import (
 
 __all__ = [
     "DEFAULT_MAX_TOKENS",
+    "FACTORY_PATTERN",
     "FILE_PATTERN",
     "MAX_CHAT_MESSAGES",
     "MAX_CHUNK_BYTES",
@@ -209,6 +213,7 @@ __all__ = [
     "Likelihood",
     "LoadModel",
     "LoadProgress",
+    "LoadStage",
     "LoadVersion",
     "Metrics",
     "ModelFile",
@@ -231,6 +236,7 @@ __all__ = [
     "Predicted",
     "Prediction",
     "Rejected",
+    "Reloaded",
     "Reply",
     "Request",
     "RequestId",

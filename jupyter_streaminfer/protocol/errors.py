@@ -12,6 +12,7 @@ ErrorCode = Literal[
     "model_not_found",
     "model_not_ready",
     "stream_not_found",
+    "upload_not_found",
     "rate_limited",
     "overloaded",
     "too_large",

@@ -46,7 +46,10 @@ class TokenLogprobs(Struct, frozen=True):
 
 
 class Delta(Struct, frozen=True, tag_field="type", tag="delta", omit_defaults=True):
-    """New tokens. ``text`` may be empty where a token ends inside a character."""
+    """New tokens. ``text`` may be empty where a token ends inside a character.
+
+    Each text that a model of task ``stream`` yielded is a token without an id: it is in ``at_ms`` only.
+    """
 
     stream: str
     seq: int

@@ -30,6 +30,8 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RequestId = Annotated[str, Meta(min_length=1, max_length=128)]
 VERSION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 """What a version may be called, matched whole; ``latest`` is none."""
+FACTORY_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+"""``module:function``, matched whole; what a model may be loaded from instead of a path, where it is allowed."""
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=64)]
 ModelVersion = Annotated[str, Meta(min_length=1, max_length=32)]

@@ -10,11 +10,13 @@ from jupyter_streaminfer.protocol.errors import ErrorCode, ErrorInfo
 from jupyter_streaminfer.protocol.events import Event
 
 
-class Snapshot(Struct, frozen=True):
+class Snapshot(Struct, frozen=True, omit_defaults=True):
     """What a stream had brought before its ``floor``."""
 
     text: str
     tokens: int
+    values: int = 0
+    """How many of them are those of `Partial` events, which are not kept."""
 
 
 class Attached(Struct, frozen=True, tag_field="type", tag="attached"):

@@ -22,7 +22,8 @@ class LoadVersion(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """What a version of a model is, and how it computes; the body of ``POST api/models/NAME/versions`` (hot swap)."""
 
     path: Source | None = None
-    """A model folder or file on the server, or ``module:factory``; absent: the bundled model of that name."""
+    """A model folder or file on the server, or ``module:factory``; absent: the bundled model of that name, and for a
+    swap the files that the latest version came from, read again."""
     version: ModelVersion | None = None
     """Its name; absent: the next number."""
     dtype: DType = "auto"
@@ -113,8 +114,10 @@ class ArmStatus(Struct, frozen=True, omit_defaults=True):
     weight: float
     role: Literal["arm", "canary"]
     requests: int
-    """Answered or failed."""
+    """Answered, or failed by its own fault."""
     errors: int
+    refused: int = 0
+    """Beside them: refused as invalid, which is the asker's fault unless other versions take the same."""
     share: Interval | None = None
     """Of all requests (Wilson's interval)."""
     error_rate: Interval | None = None
@@ -134,9 +137,9 @@ class ShadowStatus(Struct, frozen=True, omit_defaults=True):
     largest_difference: float = 0.0
     """Between two numbers at the same place."""
     errors: int = 0
-    """Requests that it could not answer."""
+    """Requests that it could not answer, and the other version could."""
     dropped: int = 0
-    """Copies that were not sent, as too many were under way."""
+    """Copies that were not sent, as too many were under way or it was not ready."""
 
 
 class RouteStatus(Struct, frozen=True, omit_defaults=True):
@@ -147,12 +150,18 @@ class RouteStatus(Struct, frozen=True, omit_defaults=True):
     shadow: ShadowStatus | None = None
     rolled_back: str | None = None
     """Why a canary was taken out, if one was."""
+    waiting: list[str] = []
+    """Its versions that cannot answer now. Their part goes to the others; while no arm is ready there is no route, and
+    requests go to the latest version."""
+
+
+LoadStage = Literal["waiting", "starting", "reading", "preparing", "warming up"]
 
 
 class LoadProgress(Struct, frozen=True):
     """How far a load is."""
 
-    stage: Literal["waiting", "starting", "reading", "preparing", "warming up"]
+    stage: LoadStage
     done_bytes: int = 0
     total_bytes: int = 0
     """Of the files to be read; 0 where that is not known."""
@@ -210,6 +219,10 @@ class BatchStats(Struct, frozen=True):
     max_wait_ms: float
     expired: int = 0
     """Requests whose deadline passed before they were computed."""
+    latency_target_ms: float = 0.0
+    """What adaptive batching aims at; 0: it is off."""
+    attainable: bool = True
+    """Whether a row alone is answered within it, nine times of ten; otherwise batches are of one, without a wait."""
 
 
 class ModelStats(Struct, frozen=True, omit_defaults=True):
@@ -235,8 +248,9 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
 
     name: str
     version: str
-    state: Literal["loading", "ready", "restarting", "retiring", "failed", "unloading"]
-    """``retiring``: it takes no new request, and is freed when its last stream has ended."""
+    state: Literal["loading", "ready", "restarting", "retiring", "failed", "unloading", "unloaded"]
+    """``retiring``: it takes no new request, and is freed when its last stream has ended. ``unloaded``: it is known and
+    takes no memory; one that was unloaded as idle is loaded again for the next request."""
     path: str
     placement: str
     latest: bool = True
@@ -300,6 +314,17 @@ class StreamDocument(Struct, frozen=True):
     events: list[Event]
 
 
+class Reloaded(Struct, frozen=True):
+    """``POST api/reload``: what became of the configuration that was read again."""
+
+    models: list[str]
+    """What was done to models, a sentence each."""
+    options: dict[str, str]
+    """The options that changed and hold from now on, each with its value now."""
+    restart: list[str]
+    """Options that changed, but hold only after the server's restart."""
+
+
 class Health(Struct, frozen=True):
     status: Literal["ok", "degraded", "stopping"]
     """``degraded``: a loaded model's worker is dead."""
@@ -345,6 +370,12 @@ class Metrics(Struct, frozen=True):
     """Streams that went on after their worker was lost or late."""
     restarts: int
     """Workers started again."""
+    cache_hits: int
+    """Predictions that the cache answered."""
+    cache_misses: int
+    """Those that were asked for with ``cache`` and had to be computed."""
+    cache_bytes: int
+    """What the answers in the cache take."""
     gpu_utilisation: float | None = None
     """0 to 1, where there is a GPU."""
     gpu_memory_used: float | None = None

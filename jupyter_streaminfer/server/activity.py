@@ -20,6 +20,8 @@ class Activity:
         self._times: MutableMapping[str, datetime] = settings["last_activity_times"]
         self._busy = busy
         self._timer: asyncio.TimerHandle | None = None
+        self._touched = False
+        """Whether this turn of the loop is to be noted already."""
 
     def start(self) -> None:
         """Begin to look, on the running loop."""
@@ -31,10 +33,16 @@ class Activity:
             self._timer.cancel()
 
     def touch(self) -> None:
-        """Something was asked for just now."""
+        """Something was asked for just now: noted once a turn of the loop, whatever that brings."""
+        if not self._touched:
+            self._touched = True
+            asyncio.get_running_loop().call_soon(self._note)
+
+    def _note(self) -> None:
+        self._touched = False
         self._times["streaminfer"] = utcnow()
 
     def _look(self) -> None:
         if self._busy():
-            self.touch()
+            self._note()
         self.start()

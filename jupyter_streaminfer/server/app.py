@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections import Counter
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
 
+import msgspec
+from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
-from traitlets import Enum, Float, Integer, List, Unicode
+from traitlets import Bool, Enum, Float, Integer, List, Unicode, default
 
 from jupyter_streaminfer.engine import Engine, EngineConfig
-from jupyter_streaminfer.protocol import Metrics, ModelStatus, StreaminferError
-from jupyter_streaminfer.server import health, metrics, models, streams, ws
+from jupyter_streaminfer.protocol import LoadModel, Metrics, ModelStatus
+from jupyter_streaminfer.server import (
+    downloads,
+    health,
+    metrics,
+    models,
+    reload,
+    routes,
+    streams,
+    uploads,
+    versions,
+    ws,
+)
 from jupyter_streaminfer.server.activity import Activity
 from jupyter_streaminfer.server.address import Announcement, local_url
+from jupyter_streaminfer.server.configuration import Configuration
+from jupyter_streaminfer.server.configured_models import Models, load_requests
 from jupyter_streaminfer.server.connection import Connection
 from jupyter_streaminfer.server.gate import Gate
 from jupyter_streaminfer.server.openai import default_handlers as openai_handlers
 from jupyter_streaminfer.server.prometheus import EngineCollector
+from jupyter_streaminfer.server.reload import HangUp
 from jupyter_streaminfer.server.secret import Secret
+from jupyter_streaminfer.server.takeover import available
+
+T = TypeVar("T")
 
 GOODBYE = "the server stops"
 GOODBYE_S = 1.0
@@ -49,6 +71,10 @@ class StreaminferApp(ExtensionApp):
     preload = List(Unicode(), help="Names of bundled models to load when the server starts, in the background.").tag(
         config=True
     )
+    models = Models(
+        help="Models to load when the server starts, in the background, and to bring in line when the configuration is "
+        "read again: by their names, the fields of LoadModel, as in {'a': {'path': '/models/a', 'pinned': True}}.",
+    ).tag(config=True)
     stop_timeout_s = _amount(10.0, "How long stopping may take, in seconds; then the rest is dropped.")
     drain_s = _amount(
         5.0, "How long running requests get when the server stops, in seconds; at most half of stop_timeout_s."
@@ -62,7 +88,25 @@ class StreaminferApp(ExtensionApp):
     )
     stalled_s = _amount(60.0, "How long a connection may take nothing of what is written, in seconds.", min=0.05)
 
-    max_models = _count(_DEFAULTS.max_models, "Models loaded or loading at once, at most.")
+    frames = Enum(
+        ["auto", "tornado", "picows"],
+        "auto",
+        help="Who parses the native WebSocket's frames: picows where it is installed and can (not where TLS ends in "
+        "this process, nor on Windows), or Tornado, always.",
+    ).tag(config=True)
+
+    max_models = _count(_DEFAULTS.max_models, "Names that models go by at once, at most.")
+    max_versions = _count(_DEFAULTS.max_versions, "Versions of one name that are loaded or loading at once, at most.")
+    keep_versions = _count(
+        _DEFAULTS.keep_versions, "Replaced versions that stay loaded, for a rollback that takes no time.", min=0
+    )
+    max_models_bytes = _count(
+        _DEFAULTS.max_models_bytes, "What all models take together at most, in bytes; 0: no limit.", min=0
+    )
+    idle_unload_s = _amount(
+        _DEFAULTS.idle_unload_s, "After how long without requests a model is unloaded, in seconds; 0: never."
+    )
+    load_timeout_s = _amount(_DEFAULTS.load_timeout_s, "How long one load may take, in seconds.", min=0.05)
     placement = Enum(
         ["auto", "thread", "process"],
         _DEFAULTS.placement,
@@ -75,6 +119,34 @@ class StreaminferApp(ExtensionApp):
     step_tokens = _count(_DEFAULTS.step_tokens, "Prompt and new tokens that one step computes at most.")
     cache_bytes = _count(_DEFAULTS.cache_bytes, "One model's KV cache, in bytes.")
     threads = _count(_DEFAULTS.threads, "Computing threads per model; 0: all cores but one.", min=0)
+    allowed_factories = List(
+        Unicode(),
+        help="Functions that models may be loaded from, as patterns of module:function (mypackage.models:*). "
+        "Whoever may load models can have them imported and called, with any arguments.",
+    ).tag(config=True)
+    allow_torchscript = Bool(
+        _DEFAULTS.allow_torchscript,
+        help="Whether TorchScript files are loaded. They bring code of their own; only load those that you trust.",
+    ).tag(config=True)
+    skops_trusted = List(
+        Unicode(),
+        help="Types, by their full names, that .skops files may make objects of besides those that skops trusts. "
+        "What such an object does as it is made, a file can have done.",
+    ).tag(config=True)
+
+    state_dir = Unicode(
+        help="The folder of what outlives the server: routes. By default in Jupyter's data folder; empty: nothing does."
+    ).tag(config=True)
+    prediction_cache_bytes = _count(
+        _DEFAULTS.prediction_cache_bytes, "Answers kept for predictions that ask for it, in bytes; 0: none.", min=0
+    )
+    prediction_cache_s = _amount(_DEFAULTS.prediction_cache_s, "How old such an answer may be, in seconds.")
+
+    store_dir = Unicode(
+        help="The folder of models that were uploaded. By default in Jupyter's data folder; empty: there is none."
+    ).tag(config=True)
+    max_store_bytes = _count(_DEFAULTS.max_store_bytes, "All that the store holds, in bytes, at most.")
+    max_upload_bytes = _count(_DEFAULTS.max_upload_bytes, "The files of one upload, in bytes, at most.")
 
     max_streams = _count(
         _DEFAULTS.max_streams, "Streams kept, open and closed, at most; the oldest closed one makes room."
@@ -132,6 +204,14 @@ class StreaminferApp(ExtensionApp):
         _DEFAULTS.max_gpu_memory_used, "The part of the GPU's memory beyond which requests are refused."
     )
 
+    @default("store_dir")
+    def _default_store_dir(self) -> str:
+        return str(Path(jupyter_data_dir()) / "streaminfer" / "models")
+
+    @default("state_dir")
+    def _default_state_dir(self) -> str:
+        return str(Path(jupyter_data_dir()) / "streaminfer")
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.engine: Engine | None = None
@@ -140,21 +220,29 @@ class StreaminferApp(ExtensionApp):
         self.connections: set[Connection] = set()
         """The open WebSockets."""
         self.gate: Gate
+        self.takes_over = False
+        """Whether picows gets the sockets of WebSockets."""
         self.activity: Activity
+        self.configuration = Configuration(self)
+        self._hang_up = HangUp(lambda: self.in_background(self._reload(), "Reading the configuration again"))
         self._collector = EngineCollector(self._numbers)
         self._stopping = False
         self._announcement: Announcement | None = None
-        self._loads: set[asyncio.Task[None]] = set()
+        self._loads: set[asyncio.Task[Any]] = set()
+        """What goes on in the background."""
 
     def initialize_settings(self) -> None:
         """Prepare what handlers use."""
         assert self.serverapp is not None  # noqa: S101 (linked before it is initialized)
         self.gate = Gate(self.max_connections, self.max_connections_per_client)
+        self.takes_over = self.frames != "tornado" and available()
+        if self.frames == "picows" and not self.takes_over:
+            self.log.warning("picows is not installed, or not for this system: Tornado parses the frames.")
         self.activity = Activity(self.serverapp.web_app.settings, lambda: bool(self.current_activity()))
 
     def initialize_handlers(self) -> None:
         """Register the addresses."""
-        for service in (models, streams, health, metrics, ws):
+        for service in (models, versions, routes, uploads, downloads, reload, streams, health, metrics, ws):
             self.handlers.extend(service.default_handlers)
         self.handlers.extend(openai_handlers)
 
@@ -166,25 +254,50 @@ class StreaminferApp(ExtensionApp):
         self.activity.start()
         self._collector.register()
         self._announcement = Announcement(local_url(serverapp), self.secret)
+        self._hang_up.start()
+        self.in_background(self.engine.store.sweep(), "Looking after the store")
         for name in self.preload:
-            task = asyncio.create_task(self._preload(self.engine, name))
-            self._loads.add(task)
-            task.add_done_callback(self._loads.discard)
+            self.in_background(self._preload(self.engine, name), f"Preloading model {name!r}")
+        self.in_background(self._configure(self.engine), "Loading the configured models")
+
+    def in_background(self, work: Coroutine[Any, Any, T], what: str) -> asyncio.Task[T]:
+        """Do something that nobody need wait for; a refusal is logged, and ends with the server."""
+        task = asyncio.create_task(work)
+        self._loads.add(task)
+
+        def ended(task: asyncio.Task[T]) -> None:
+            self._loads.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.log.error("%s failed: %s", what, error)
+
+        task.add_done_callback(ended)
+        return task
+
+    def configured_models(self) -> dict[str, LoadModel]:
+        """The models that the configuration has."""
+        return load_requests(self.models)
 
     async def _preload(self, engine: Engine, name: str) -> None:
-        try:
-            status = await engine.load(name)
-        except StreaminferError as error:
-            self.log.error("Preloading model %r failed: %s", name, error)
-        else:
-            self.log.info("Model %r is ready after %.0f ms.", name, status.loaded_ms)
+        status = await engine.load(name)
+        self.log.info("Model %r is ready after %.0f ms.", name, status.loaded_ms)
+
+    async def _configure(self, engine: Engine) -> None:
+        await self.configuration.start()
+        for done in await engine.reload(self.configured_models()):
+            self.log.info("%s", done)
+
+    async def _reload(self) -> None:
+        reloaded = await self.configuration.reload()
+        self.log.info("The configuration was read again: %s", msgspec.json.encode(reloaded).decode())
 
     def current_activity(self) -> dict[str, int] | None:
         """Work that is under way, by model; none when idle. A server with work is not stopped as idle."""
         if self.engine is None:
             return None
-        work = {model.name: model.active + (model.state == "loading") for model in self.engine.models()}
-        return {name: count for name, count in work.items() if count} or None
+        work: Counter[str] = Counter()
+        for model in self.engine.models():
+            work[model.name] += model.active + (model.state == "loading")
+        return dict(+work) or None
 
     def _numbers(self) -> tuple[Metrics, list[ModelStatus]] | None:
         return None if self.engine is None else (self.engine.metrics(len(self.gate)), self.engine.models())
@@ -199,6 +312,7 @@ class StreaminferApp(ExtensionApp):
         self._stopping = True
         engine = self.engine
         self.activity.stop()
+        self._hang_up.stop()
         if self._announcement is not None:
             self._announcement.withdraw()
         for load in self._loads:

@@ -29,6 +29,7 @@ STATUS = {
     "invalid_request": 400,
     "model_not_found": 404,
     "stream_not_found": 404,
+    "upload_not_found": 404,
     "model_not_ready": 503,
     "rate_limited": 429,
     "overloaded": 503,
@@ -151,6 +152,8 @@ def refusal(status_code: int, error: BaseException | None) -> ErrorInfo:
 class RestHandler(StreaminferMixin, APIHandler):
     """A REST handler. Its body is read only once the request is known to be allowed, and never beyond the limit."""
 
+    max_body_bytes = MAX_MESSAGE_BYTES
+
     def initialize(self) -> None:
         """Begin with an empty body."""
         self._body = bytearray()
@@ -161,18 +164,18 @@ class RestHandler(StreaminferMixin, APIHandler):
         if self.current_user is None and self.request.method != "OPTIONS":
             raise HTTPError(403)
         length = self.request.headers.get("Content-Length", "0")
-        if length.isdecimal() and int(length) > MAX_MESSAGE_BYTES:
-            raise _too_large()
+        if length.isdecimal() and int(length) > self.max_body_bytes:
+            raise self.too_large()
 
     def data_received(self, chunk: bytes) -> None:
         """Keep the body up to the limit; a chunked one does not say its length before."""
-        if len(self._body) <= MAX_MESSAGE_BYTES:
+        if len(self._body) <= self.max_body_bytes:
             self._body += chunk
 
     def body(self, decoder: msgspec.json.Decoder[T]) -> T:
         """The request's body as a message; raises `StreaminferError`."""
-        if len(self._body) > MAX_MESSAGE_BYTES:
-            raise _too_large()
+        if len(self._body) > self.max_body_bytes:
+            raise self.too_large()
         return decode(bytes(self._body), decoder)
 
     def reply(self, message: object, status: int = 200) -> None:
@@ -180,8 +183,8 @@ class RestHandler(StreaminferMixin, APIHandler):
         self.set_status(status)
         self.finish(msgspec.json.encode(message))
 
-
-def _too_large() -> StreaminferError:
-    return StreaminferError(
-        "too_large", f"A request's body may have {MAX_MESSAGE_BYTES} bytes. Send it in smaller parts."
-    )
+    def too_large(self) -> StreaminferError:
+        """The refusal of a body that is beyond the limit."""
+        return StreaminferError(
+            "too_large", f"A request's body may have {self.max_body_bytes} bytes. Send it in smaller parts."
+        )

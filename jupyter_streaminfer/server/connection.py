@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 import msgspec
 
-from jupyter_streaminfer.engine import Answer, Cursor, Engine, Question, Stream
+from jupyter_streaminfer.engine import Answer, Cursor, Engine, Pending, Stream
 from jupyter_streaminfer.protocol import (
     Ack,
     AnyRequest,
@@ -27,6 +27,7 @@ from jupyter_streaminfer.protocol import (
     Pong,
     Predict,
     Reply,
+    Run,
     Score,
     StreaminferError,
 )
@@ -37,7 +38,7 @@ WRITE_BYTES = 256 * 1024
 OUTBOX_BYTES = 1024 * 1024
 """Replies that wait to be written at most; beyond it no further frame is read until they are."""
 
-Opening = Generate | Continue
+Opening = Generate | Run | Continue
 """Requests whose answer is a stream, once a model has admitted them."""
 
 _log = logging.getLogger(__name__)
@@ -47,8 +48,11 @@ _encode = msgspec.json.Encoder().encode
 class Transport(Protocol):
     """What carries a connection's frames, whoever parses them."""
 
-    def send(self, frames: list[bytes]) -> Awaitable[None]:
-        """Write text frames, in order; done when the socket has taken them all. Raises `OSError` when it is closed."""
+    def send(self, frames: list[bytes]) -> asyncio.Future[None] | None:
+        """Write text frames, in order. None where the socket took them all; else what is done when it has.
+
+        Raises `OSError`, or the future does, when it is closed.
+        """
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye: a close frame after all that was written."""
@@ -79,7 +83,7 @@ class Connection:
         self._on_request = on_request
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """The requests whose stream is not there yet, by request id."""
-        self._questions: dict[str, Question] = {}
+        self._questions: dict[str, Pending] = {}
         """The requests that wait for their one answer, by request id."""
         self._readings: dict[str, Cursor] = {}
         """The streams that are being read, by the id of the request that began it."""
@@ -89,16 +93,22 @@ class Connection:
         """Those of them that have something to take, in the order in which it came."""
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
-        self._wake = asyncio.Event()
-        self._relieved = asyncio.Event()
-        self._pump_task = asyncio.create_task(self._pump())
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._writing = False
+        """Whether `_write` is on its way already: with the next turn of the loop, or when the socket is drained."""
+        self._lost = False
+        """Whether the socket is known to be gone: what was read of it before means nothing any more."""
+        self._relief: asyncio.Future[None] | None = None
+        """What is awaited before a further frame is read."""
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         """Done when the socket is gone."""
 
     # What the client sends.
 
-    def receive(self, frame: bytes) -> Awaitable[object] | None:
+    def receive(self, frame: bytes) -> asyncio.Future[None] | None:
         """Take one text frame. Where the client does not read its answers, what is returned is to be awaited first."""
+        if self._lost:
+            return None
         id = None
         try:
             message = decode_message(frame)
@@ -115,8 +125,9 @@ class Connection:
             self._reply(self._fault(id))
         if self._outbox_bytes <= OUTBOX_BYTES:
             return None
-        self._relieved.clear()
-        return self._relieved.wait()
+        if self._relief is None:
+            self._relief = self._loop.create_future()
+        return self._relief
 
     def receive_binary(self) -> None:
         """Refuse a binary frame."""
@@ -136,8 +147,7 @@ class Connection:
         """Let go of everything: the socket is gone."""
         if not self.ended.done():
             self.ended.set_result(None)
-        self._pump_task.cancel()
-        self._relieved.set()
+        self._relieve()
         for task in self._tasks.values():
             task.cancel()
         for question in self._questions.values():
@@ -150,15 +160,19 @@ class Connection:
         self._ready.clear()
 
     def _start(self, request: AnyRequest) -> None:
-        if request.id in self._questions or request.id in self._tasks or request.id in self._readings:
+        id = request.id
+        if id in self._questions or id in self._tasks or id in self._readings:
             raise StreaminferError(
                 "invalid_request",
-                f"A request with id {request.id!r} is under way on this connection. Give each one an id of its own.",
+                f"A request with id {id!r} is under way on this connection. Give each one an id of its own.",
                 field="id",
             )
         match request:
+            case Predict() | Embed() | Score():
+                self._admit()
+                self._questions[id] = self._engine().ask(request, self.client, partial(self._answered, id))
             case Ping():
-                self._reply(Pong(request.id))
+                self._reply(Pong(id))
                 return
             case Cancel():
                 self._engine().cancel(request.stream)
@@ -167,11 +181,7 @@ class Connection:
                 self._admit()
                 stream = self._engine().stream(request.stream)
                 self._read(request.id, stream, request.after, request.epoch, snapshot=request.snapshot)
-            case Predict() | Embed() | Score():
-                self._admit()
-                told = partial(self._answered, request.id)
-                self._questions[request.id] = self._engine().ask(request, self.client, told)
-            case Generate() | Continue():
+            case Generate() | Run() | Continue():
                 self._admit()
                 self._tasks[request.id] = asyncio.create_task(self._open(request))
         self._on_request()
@@ -203,6 +213,8 @@ class Connection:
             match request:
                 case Generate():
                     self._read(request.id, await engine.generate(request, client))
+                case Run():
+                    self._read(request.id, await engine.run(request, client))
                 case Continue():
                     self._read(request.id, await engine.continue_(request, client))
         except StreaminferError as error:
@@ -241,25 +253,53 @@ class Connection:
 
     def _mark(self, id: str) -> None:
         self._ready[id] = None
-        self._wake.set()
+        self._wake()
 
     def _reply(self, reply: Reply) -> None:
         frame = _encode(reply)
         self._outbox.append(frame)
         self._outbox_bytes += len(frame)
-        self._wake.set()
+        self._wake()
 
-    async def _pump(self) -> None:
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                if frames := self._next_frames():
-                    await self.transport.send(frames)
-                self._relieved.set()
-        except OSError:
-            # The socket is gone; its owner hears of that by itself and calls `closed`.
+    def _wake(self) -> None:
+        """Have what there is written with the next turn of the loop: all that this one brings, at once."""
+        if not self._writing:
+            self._writing = True
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        self._writing = False
+        if self.ended.done():
             return
+        try:
+            frames = self._next_frames()
+            full = self.transport.send(frames) if frames else None
+        except OSError:
+            self._lose()
+            return
+        if full is None:
+            self._relieve()
+        else:
+            self._writing = True
+            full.add_done_callback(self._drained)
+
+    def _drained(self, full: asyncio.Future[None]) -> None:
+        if full.cancelled() or full.exception() is not None:
+            self._lose()
+        else:
+            self._relieve()
+            self._write()
+
+    def _lose(self) -> None:
+        """Write no more: the socket is gone. Its owner hears of that as it reads on, and calls `closed`."""
+        self._writing = self._lost = True
+        self._relieve()
+
+    def _relieve(self) -> None:
+        if self._relief is not None:
+            if not self._relief.done():
+                self._relief.set_result(None)
+            self._relief = None
 
     def _next_frames(self) -> list[bytes]:
         """The replies, and what the ready streams have: all that came while the last write was under way, merged."""
@@ -279,5 +319,5 @@ class Connection:
             if done:
                 self._let_go(id)
         if self._ready:
-            self._wake.set()
+            self._wake()
         return frames

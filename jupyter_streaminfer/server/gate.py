@@ -11,13 +11,17 @@ class Gate:
     """Counts what is connected: WebSockets and readers of server-sent events."""
 
     def __init__(self, most: int, most_per_client: int) -> None:
-        self._most = most
-        self._most_per_client = most_per_client
+        self.limit(most, most_per_client)
         self._clients: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Connections."""
         return self._clients.total()
+
+    def limit(self, most: int, most_per_client: int) -> None:
+        """Let so many in from now on; who is in stays."""
+        self._most = most
+        self._most_per_client = most_per_client
 
     def check(self, client: str) -> None:
         """Refuse one more connection of a client where it would be too many, with a `StreaminferError`."""

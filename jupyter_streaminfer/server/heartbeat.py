@@ -122,7 +122,7 @@ def pulse_of(stream: IOStream, heard: int) -> Pulse:
     """The pulse of Tornado's end of a connection, from which ``heard`` bytes were read."""
     # Tornado counts both for itself alone.
     written, given = stream._total_write_index, stream._total_write_done_index
-    return Pulse(heard + stream._read_buffer_size, given - _on_the_way(stream.socket), written, stream.writing())
+    return Pulse(heard + stream._read_buffer_size, given - on_the_way(stream.socket), written, stream.writing())
 
 
 def keep_alive(stream: IOStream, interval_s: float) -> None:
@@ -141,8 +141,8 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
-    def _on_the_way(end: socket.socket | None) -> int:
-        """Bytes that the socket took and the other machine has not acknowledged."""
+    def on_the_way(end: socket.socket | None) -> int:
+        """Bytes that the socket took and the other machine has not acknowledged; 0 where that is not known."""
         if end is None:
             return 0
         try:
@@ -152,6 +152,6 @@ if sys.platform == "linux":
 
 else:
 
-    def _on_the_way(end: socket.socket | None) -> int:
+    def on_the_way(end: socket.socket | None) -> int:
         """Nothing that is known here."""
         return 0

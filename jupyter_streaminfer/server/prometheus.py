@@ -23,6 +23,7 @@ _GAUGES = {
     "queued_tokens": ("queued_tokens", "Prompt and new tokens that admitted requests may still take"),
     "tokens_per_second": ("tokens_per_second", "How fast the engine gets done with queued tokens"),
     "memory_bytes": ("memory_bytes", "Resident memory of the server and its workers"),
+    "cache_bytes": ("prediction_cache_bytes", "Bytes of answers in the prediction cache"),
     "gpu_utilisation": ("gpu_utilisation_perc", "GPU time in use, 0 to 1"),
     "gpu_memory_used": ("gpu_memory_usage_perc", "GPU memory in use, 0 to 1"),
 }
@@ -33,6 +34,8 @@ _COUNTERS = {
     "pauses": ("stream_pauses", "Times a stream waited for its consumers"),
     "retries": ("stream_retries", "Streams that went on after their worker was lost or late"),
     "restarts": ("worker_restarts", "Workers started again"),
+    "cache_hits": ("prediction_cache_hits", "Predictions that the cache answered"),
+    "cache_misses": ("prediction_cache_misses", "Predictions that the cache could have answered and did not"),
 }
 _LABELLED = {
     "refused": ("requests_refused", "Requests refused, by error code", "code"),
@@ -93,15 +96,15 @@ class EngineCollector(Collector):
 
 def _of_models(models: list[ModelStatus]) -> Iterator[Metric]:
     families: list[tuple[str, GaugeMetricFamily | CounterMetricFamily]] = [
-        (field, GaugeMetricFamily(PREFIX + name, about, labels=["model_name"]))
+        (field, GaugeMetricFamily(PREFIX + name, about, labels=["model_name", "version"]))
         for field, (name, about) in _MODEL_GAUGES.items()
     ]
     families += [
-        (field, CounterMetricFamily(PREFIX + name, about, labels=["model_name"]))
+        (field, CounterMetricFamily(PREFIX + name, about, labels=["model_name", "version"]))
         for field, (name, about) in _MODEL_COUNTERS.items()
     ]
     for field, family in families:
         for model in models:
-            if model.stats is not None:
-                family.add_metric([model.name], getattr(model.stats, field))
+            if model.stats is not None and model.stats.batcher is None:
+                family.add_metric([model.name, model.version], getattr(model.stats, field))
         yield family

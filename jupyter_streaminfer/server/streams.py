@@ -21,6 +21,16 @@ GONE = 410
 _encode = msgspec.json.Encoder().encode
 
 
+class _Span(msgspec.Struct):
+    """Which events a frame has: one, or several that were merged."""
+
+    seq: int
+    last: int | None = None
+
+
+_span = msgspec.json.Decoder(_Span).decode
+
+
 class StreamsHandler(RestHandler):
     """Every stream that is kept, open or closed."""
 
@@ -122,15 +132,16 @@ class StreamHandler(RestHandler):
 def _events(cursor: Cursor) -> bytes:
     """What a cursor has, each event with its place as its id; notices are in no log and have none."""
     frames = cursor.take_frames()
-    stream = cursor.stream
+    epoch = cursor.stream.epoch.encode()
     parts = []
     for frame in frames:
         kind = frame[len(b'{"type":"') : frame.index(b'"', len(b'{"type":"'))]
         if kind == b"notice":
             parts.append(b"event: notice\ndata: %b\n\n" % frame)
             continue
-        seq = stream.deltas - 1 if kind == b"delta" else stream.head - 1
-        parts.append(b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (stream.epoch.encode(), seq, kind, frame))
+        span = _span(frame)
+        seq = span.seq if span.last is None else span.last
+        parts.append(b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (epoch, seq, kind, frame))
     return b"".join(parts)
 
 

@@ -1,10 +1,9 @@
-"""``streaminfer/ws``: the native WebSocket, on Tornado's parser."""
+"""``streaminfer/ws``: the native WebSocket. Tornado does the handshake; who parses the frames is decided then."""
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
-from collections.abc import Awaitable
-from typing import Any, cast
+from asyncio import Future, get_running_loop
+from typing import Any
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import ws_authenticated
@@ -15,54 +14,16 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProt
 
 from jupyter_streaminfer.server.base import AUTH_RESOURCE, StreaminferMixin
 from jupyter_streaminfer.server.connection import Connection
-from jupyter_streaminfer.server.heartbeat import Heartbeat, Pulse, pulse_of
-
-MAX_FRAME_BYTES = 64 * 1024 * 1024
-"""A longer frame ends the connection (1009); one between this and the protocol's limit costs only its own request."""
-
-_TEXT = 0x1
-_FIN = 0x80
-
-
-class TextProtocol(WebSocketProtocol13):
-    """Tornado's protocol, with text frames as bytes both ways.
-
-    Tornado decodes a text frame itself and drops the connection where it is no UTF-8; here the frame
-    goes on as it is, and the JSON decoder refuses that one request. Frames that are ready together are
-    written together: one system call for all of them, where `write_message` makes a task for each.
-    """
-
-    def _handle_message(self, opcode: int, data: bytes) -> Any:
-        if opcode == _TEXT and not self.client_terminated:
-            self._message_bytes_in += len(data)
-            return self._run_callback(cast("WebSocketFrames", self.handler).on_text, data)
-        return super()._handle_message(opcode, data)
-
-    def write_texts(self, texts: list[bytes]) -> Awaitable[None]:
-        """Write text frames; done when the socket has taken them all. Raises `StreamClosedError`, an `OSError`."""
-        if self.server_terminated:
-            raise ConnectionError("the connection is closing")
-        parts: list[bytes] = []
-        for text in texts:
-            length = len(text)
-            if length < 126:
-                parts.append(bytes((_FIN | _TEXT, length)))
-            elif length < 2**16:
-                parts.append(bytes((_FIN | _TEXT, 126)) + length.to_bytes(2, "big"))
-            else:
-                parts.append(bytes((_FIN | _TEXT, 127)) + length.to_bytes(8, "big"))
-            parts.append(text)
-        return self.stream.write(b"".join(parts))
-
-    def pulse(self) -> Pulse:
-        """What passed over the socket so far."""
-        return pulse_of(self.stream, self._wire_bytes_in)
+from jupyter_streaminfer.server.frames import MAX_FRAME_BYTES
+from jupyter_streaminfer.server.heartbeat import Heartbeat
+from jupyter_streaminfer.server.takeover import Handover, possible
+from jupyter_streaminfer.server.tornado_frames import TornadoFrames
 
 
 class WebSocketFrames(StreaminferMixin, WebSocketMixin, WebSocketHandler, JupyterHandler):
     """One connection's socket: authenticated, authorized, of this origin and within bounds before the upgrade."""
 
-    _protocol: TextProtocol
+    _protocol: TornadoFrames
     _connection: Connection | None = None
     _heartbeat: Heartbeat
 
@@ -104,55 +65,81 @@ class WebSocketFrames(StreaminferMixin, WebSocketMixin, WebSocketHandler, Jupyte
         standard = super().get_websocket_protocol()
         if not isinstance(standard, WebSocketProtocol13):
             return standard
-        self._protocol = TextProtocol(self, False, standard.params)
+        self._protocol = TornadoFrames(self, standard.params, self)
         return self._protocol
 
     # The connection's life.
 
-    def open(self, *args: str, **kwargs: str) -> None:
+    async def open(self, *args: str, **kwargs: str) -> None:
         """Begin to serve requests."""
         super().open(*args, **kwargs)
         self.set_nodelay(True)
+        handover = self._handover()
+        wire = self._protocol if handover is None else handover.frames
         app, client = self.app, self.client
-        connection = Connection(lambda: self.engine, self, app.max_requests_per_connection, app.activity.touch, client)
+        connection = Connection(
+            lambda: app.engine or self.engine, wire, app.max_requests_per_connection, app.activity.touch, client
+        )
         self._connection = connection
         app.connections.add(connection)
         app.gate.enter(client)
-        self._heartbeat = Heartbeat(self, app.heartbeat_s, app.stalled_s, get_running_loop().time())
+        self._heartbeat = Heartbeat(wire, app.heartbeat_s, app.stalled_s, get_running_loop().time())
         self._heartbeat.start()
+        if handover is not None:
+            self._protocol.taken_over = True
+            await self._complete(handover)
 
-    def on_text(self, frame: bytes) -> Awaitable[object] | None:
-        """Pass a text frame on."""
+    def _handover(self) -> Handover | None:
+        """The socket, ready to be handed to picows; None where it stays with Tornado."""
+        app = self.app
+        if not app.takes_over or not possible(self._protocol.stream):
+            return None
+        try:
+            return Handover(self._protocol.stream, self)
+        except Exception:
+            self._stay_with_tornado()
+            return None
+
+    async def _complete(self, handover: Handover) -> None:
+        try:
+            await handover.complete(self._protocol.stream)
+        except Exception:
+            self._stay_with_tornado()  # this one is lost; its client connects again
+
+    def _stay_with_tornado(self) -> None:
+        self.app.takes_over = False
+        self.app.log.warning(
+            "picows could not take a connection over; all stay with Tornado from now on.", exc_info=True
+        )
+
+    # What is told of the frames.
+
+    def on_text(self, frame: bytes) -> Future[None] | None:
+        """See `Receiver.on_text`."""
         assert self._connection is not None  # noqa: S101 (frames come after `open`)
         return self._connection.receive(frame)
 
-    def on_message(self, message: str | bytes) -> None:
-        """Pass a binary frame on; text comes to `on_text`."""
+    def on_binary(self) -> None:
+        """See `Receiver.on_binary`."""
         assert self._connection is not None  # noqa: S101 (frames come after `open`)
         self._connection.receive_binary()
 
+    def on_message(self, message: str | bytes) -> None:
+        """Nothing: frames come to the two above."""
+
+    def on_end(self) -> None:
+        """See `Receiver.on_end`."""
+        self.on_close()
+
     def on_close(self) -> None:
         """End what the connection had under way; also called for one that was never opened."""
-        if self._connection is not None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
             self._heartbeat.stop()
-            self.app.connections.discard(self._connection)
-            self.app.gate.leave(self._connection.client)
-            self._connection.closed()
+            self.app.connections.discard(connection)
+            self.app.gate.leave(connection.client)
+            connection.closed()
         super().on_close()
-
-    # What `connection.Transport` and `heartbeat.Wire` ask for; `close` and `ping` are Tornado's own.
-
-    def pulse(self) -> Pulse:
-        """What passed over the socket so far."""
-        return self._protocol.pulse()
-
-    def send(self, frames: list[bytes]) -> Awaitable[None]:
-        """Write text frames."""
-        return self._protocol.write_texts(frames)
-
-    def abort(self) -> None:
-        """Drop the socket."""
-        self._protocol.stream.close()
 
 
 default_handlers = [(r"/streaminfer/ws", WebSocketFrames)]

@@ -10,9 +10,10 @@ from typing import Any
 from IPython.display import display
 
 from jupyter_streaminfer.client import ClientStream
+from jupyter_streaminfer.client.watched import watched
 from jupyter_streaminfer.protocol import StreaminferError
 from jupyter_streaminfer.widgets.bundle import WIDGET_MIME, stream_bundle, text_bundle
-from jupyter_streaminfer.widgets.reach import page_reaches, watched
+from jupyter_streaminfer.widgets.reach import page_reaches
 from jupyter_streaminfer.widgets.snapshot import Snapshot
 
 

@@ -8,8 +8,9 @@ import msgspec
 
 from jupyter_streaminfer.client import ClientStream
 from jupyter_streaminfer.client.received import Received
-from jupyter_streaminfer.protocol import ErrorInfo, Generate
+from jupyter_streaminfer.protocol import ErrorInfo, Generate, Run
 from jupyter_streaminfer.protocol import Snapshot as Beginning
+from jupyter_streaminfer.widgets.shown import Progress, progress_of, shown_text
 
 State = Literal["streaming", "completed", "incomplete", "cancelled", "failed", "disconnected"]
 
@@ -44,13 +45,15 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     stream: str
     epoch: str
-    request: Generate | None
+    request: Generate | Run | None
     begun: Beginning | None
     """What ``text`` and ``figures`` have of the streams that this one goes on after."""
     text: str
     state: State
     figures: Figures
     error: ErrorInfo | None
+    progress: Progress | None
+    """Of a run, the latest that it said of it."""
     resumable: bool
     """Whether another stream may go on where this one stopped."""
 
@@ -64,16 +67,17 @@ class Snapshot(msgspec.Struct, frozen=True):
             epoch=stream.epoch,
             request=stream.request,
             begun=begun,
-            text=stream.full_text,
+            text=shown_text(stream),
             state=state,
             figures=Figures.of(stream.at_ms, _untimed(stream)),
             error=None if error is None else error.info,
+            progress=progress_of(stream),
             resumable=stream.resumable,
         )
 
     def as_json(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""
-        fields: dict[str, Any] = msgspec.to_builtins(self)
+        fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))  # a run's inputs are JSON text
         return fields
 
 

@@ -39,7 +39,7 @@ class TokenStream(anywidget.AnyWidget):
     server = traitlets.Bool().tag(sync=True)
     """Whether the server of the page has the stream."""
     request = traitlets.Dict(allow_none=True).tag(sync=True)
-    """The `Generate` that started it, for Retry; None where it is unknown."""
+    """The `Generate` or `Run` that started it, for Retry; None where it is unknown."""
     begun = traitlets.Dict(allow_none=True).tag(sync=True)
     """``text`` and ``tokens`` of the streams that this one goes on after, which are part of what is shown, or None."""
     text = traitlets.Unicode().tag(sync=True)
@@ -47,6 +47,8 @@ class TokenStream(anywidget.AnyWidget):
     """``connecting``, ``streaming``, ``completed``, ``incomplete``, ``cancelled``, ``failed`` or ``disconnected``."""
     figures = traitlets.Dict(allow_none=True).tag(sync=True)
     """``tokens``, ``tokens_per_s`` and ``ttft_ms`` so far."""
+    progress = traitlets.Dict(allow_none=True).tag(sync=True)
+    """``value``, 0 to 1, and ``message`` of a run that tells its progress, or None."""
     error = traitlets.Dict(allow_none=True).tag(sync=True)
     """The `ErrorInfo` of what went wrong, or None."""
     resumable = traitlets.Bool().tag(sync=True)

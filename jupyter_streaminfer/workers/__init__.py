@@ -1,6 +1,14 @@
 """Where models compute: one small interface, one file a placement."""
 
-from jupyter_streaminfer.workers.base import ModelBounds, ModelSpec, OnDeath, OnEvents, Worker, WorkerLostError
+from jupyter_streaminfer.workers.base import (
+    ModelBounds,
+    ModelSpec,
+    OnDeath,
+    OnEvents,
+    OnProgress,
+    Worker,
+    WorkerLostError,
+)
 from jupyter_streaminfer.workers.process import ProcessWorker
 from jupyter_streaminfer.workers.thread import ThreadWorker
 
@@ -15,6 +23,7 @@ __all__ = [
     "ModelSpec",
     "OnDeath",
     "OnEvents",
+    "OnProgress",
     "ProcessWorker",
     "ThreadWorker",
     "Worker",

@@ -5,12 +5,22 @@ The engine knows workers by this interface alone. A placement is one file beside
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from jupyter_streaminfer.protocol import DType, Job, JobEvent, ModelInfo, ModelStats, Placement
+from jupyter_streaminfer.protocol import (
+    DType,
+    Job,
+    JobEvent,
+    LoadProgress,
+    ModelInfo,
+    ModelSettings,
+    ModelStats,
+    Placement,
+    Signature,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,13 @@ class ModelBounds:
     memory_bytes: int = 0
     """What a worker process may take; 0: no limit. A thread has none of its own."""
 
+    allowed_factories: Sequence[str] = ()
+    """Patterns of ``module:function`` (``mypackage.models:*``) that may be imported and called to load a model."""
+    allow_torchscript: bool = False
+    """Whether TorchScript files are loaded: their code is the file's own."""
+    skops_trusted: Sequence[str] = ()
+    """Types besides skops' own list that a ``.skops`` file may make objects of."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -40,14 +57,21 @@ class ModelSpec:
     name: str
     version: str
     path: Path
+    """A folder, a file, or ``module:function``."""
     dtype: DType = "auto"
     placement: Placement = "thread"
     """``auto`` is resolved by whoever makes the spec."""
     bounds: ModelBounds = ModelBounds()
+    signature: Signature | None = None
+    """Of a file or a function that does not say it itself."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """For the function."""
 
 
 OnEvents = Callable[[list[JobEvent]], None]
 """Called on the event loop that started the worker, once a step, with all that the step brought."""
+OnProgress = Callable[[LoadProgress], None]
+"""Called on that loop while the worker loads, at most a few times a second."""
 OnDeath = Callable[["WorkerLostError"], None]
 """Called on that loop when the worker can compute no more; its unfinished jobs get no further event."""
 
@@ -61,6 +85,10 @@ class WorkerLostError(Exception):
         self.restartable = restartable
 
 
+def untold(progress: LoadProgress) -> None:
+    """What becomes of a load's progress when nobody wants to know."""
+
+
 class Worker(Protocol):
     """One model version, computing in one place."""
 
@@ -71,7 +99,7 @@ class Worker(Protocol):
     def stats(self) -> ModelStats | None:
         """What the model is doing, as far as is known here."""
 
-    async def start(self, on_events: OnEvents, on_death: OnDeath) -> ModelInfo:
+    async def start(self, on_events: OnEvents, on_death: OnDeath, on_progress: OnProgress = untold) -> ModelInfo:
         """Load and warm up; the model can answer when this returns.
 
         Raises `StreaminferError` with the reason when the folder cannot be loaded.
@@ -88,6 +116,9 @@ class Worker(Protocol):
 
     def resume(self, job: str) -> None:
         """Let a paused generation go on, in its turn; others are left as they are."""
+
+    def configure(self, settings: ModelSettings) -> None:
+        """Batch as ``settings`` say from the next step on; what they leave out stays."""
 
     async def stop(self) -> None:
         """Compute no more, free the model, and return when the place is empty."""

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import msgspec
 
@@ -23,7 +23,7 @@ from jupyter_streaminfer.protocol import (
 )
 from jupyter_streaminfer.workers import limits
 from jupyter_streaminfer.workers.channel import connect
-from jupyter_streaminfer.workers.commands import Stop
+from jupyter_streaminfer.workers.commands import Command, Stop
 from jupyter_streaminfer.workers.frames import FrameBuffer, FrameTooLongError, frame
 from jupyter_streaminfer.workers.loading import load
 from jupyter_streaminfer.workers.loop import StepLoop
@@ -33,12 +33,14 @@ from jupyter_streaminfer.workers.messages import (
     Heartbeat,
     Hello,
     Loaded,
+    Loading,
     Message,
     Refused,
     decode_command,
     decode_hello,
     encode,
 )
+from jupyter_streaminfer.workers.progress import Progress
 
 if TYPE_CHECKING:
     from jupyter_streaminfer.inference.runtime import Runtime
@@ -69,7 +71,7 @@ class Child:
         self._begin("commands", lambda: self._listen(early))
         self._begin("heartbeat", lambda: self._beat(hello))
         try:
-            runtime = load(hello.spec)
+            runtime = load(hello.spec, Progress(lambda progress: self._send(Loading(progress))))
         except StreaminferError as error:
             self._send(Refused(_with_limit(error, hello.spec.bounds.memory_bytes)))
             leave(0)
@@ -109,21 +111,21 @@ class Child:
 
     def _listen(self, messages: list[bytes]) -> None:
         while True:
-            for message in messages:
-                self._obey(message)
+            self._steps.put_all([command for message in messages if (command := self._command(message)) is not None])
             messages = self._receive()
 
-    def _obey(self, message: bytes) -> None:
+    def _command(self, message: bytes) -> Command | None:
+        """What is asked; None where that was answered here."""
         try:
             command = decode_command(message)
         except msgspec.ValidationError as error:
             # A job that was made in the server's process and never checked as a message; the thread would take it.
             job = msgspec.msgpack.decode(message)["job"]
             self._tell([Rejected(job, invalid_request(error).info)])
-            return
+            return None
         if isinstance(command, Stop) and self._runtime is None:
             leave(0)  # a load is not waited for
-        self._steps.put(command)
+        return cast(Command, command)
 
     # Sending.
 

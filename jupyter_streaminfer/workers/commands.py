@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from jupyter_streaminfer.protocol import Job
+from jupyter_streaminfer.protocol import Job, ModelSettings
 
 
 class CancelJob(Struct, frozen=True, tag=True):
@@ -25,8 +25,14 @@ class ResumeJob(Struct, frozen=True, tag=True):
     job: str
 
 
+class Configure(Struct, frozen=True, tag=True):
+    """See `Worker.configure`."""
+
+    settings: ModelSettings
+
+
 class Stop(Struct, frozen=True, tag=True):
     """Leave the loop before the next step."""
 
 
-Command = Job | CancelJob | PauseJob | ResumeJob | Stop
+Command = Job | CancelJob | PauseJob | ResumeJob | Configure | Stop

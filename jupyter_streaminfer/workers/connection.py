@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from jupyter_streaminfer.workers.frames import FrameBuffer, FrameTooLongError
+from jupyter_streaminfer.workers.turn import Turn
 
 
 class Connection(asyncio.Protocol):
@@ -17,6 +18,7 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._buffer = FrameBuffer()
         self._transport: asyncio.Transport | None = None
+        self._turn: Turn[bytes] = Turn(self._write)
         self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -39,12 +41,15 @@ class Connection(asyncio.Protocol):
         self._on_lost()
 
     def send(self, data: bytes) -> None:
-        """Send without waiting; nothing once the connection is lost.
+        """Send with this turn of the loop, without waiting; nothing once the connection is lost.
 
         What waits to be sent is bounded by the jobs that the engine admits: each is sent once.
         """
+        self._turn.put(data)
+
+    def _write(self, parts: list[bytes]) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+            self._transport.write(b"".join(parts))
 
     def abort(self) -> None:
         """Close at once."""

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from jupyter_streaminfer.protocol import StreaminferError
 from jupyter_streaminfer.workers.base import ModelSpec
+from jupyter_streaminfer.workers.progress import Progress
 
 if TYPE_CHECKING:
     from jupyter_streaminfer.inference.runtime import Runtime
 
 
-def load(spec: ModelSpec) -> Runtime:
+def load(spec: ModelSpec, progress: Progress) -> Runtime:
     """Import torch, load the model and warm it up; `StreaminferError` with the reason where that fails."""
     bounds = spec.bounds
+    progress("starting")
     try:
         from jupyter_streaminfer.inference.load import load_runtime
 
@@ -28,7 +30,14 @@ def load(spec: ModelSpec) -> Runtime:
             step_tokens=bounds.step_tokens,
             cache_bytes=bounds.cache_bytes,
             threads=bounds.threads or spare_cores(),
+            signature=spec.signature,
+            arguments=spec.arguments,
+            allowed_factories=bounds.allowed_factories,
+            allow_torchscript=bounds.allow_torchscript,
+            skops_trusted=bounds.skops_trusted,
+            progress=progress,
         )
+        progress("warming up")
         runtime.warm_up()
     except StreaminferError:
         raise

@@ -6,8 +6,9 @@ import queue
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from jupyter_streaminfer.inference.runtime import Threaded
 from jupyter_streaminfer.protocol import JobEvent
-from jupyter_streaminfer.workers.commands import CancelJob, Command, PauseJob, ResumeJob, Stop
+from jupyter_streaminfer.workers.commands import CancelJob, Command, Configure, PauseJob, ResumeJob, Stop
 
 if TYPE_CHECKING:
     from jupyter_streaminfer.inference.runtime import Runtime
@@ -31,23 +32,30 @@ class StepLoop:
         self._events: list[JobEvent] = []
         """What was not told yet."""
         # Not bounded here: the engine admits a bounded number of jobs, and asks a few things of each.
-        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[list[Command | None]] = queue.SimpleQueue()
 
     def put(self, command: Command) -> None:
         """Have something done before the next step."""
-        self._commands.put(command)
+        self._commands.put([command])
+
+    def put_all(self, commands: list[Command | None]) -> None:
+        """The same of several things, in their order; the list is given away."""
+        self._commands.put(commands)
 
     def run(self, runtime: Runtime) -> None:
         """Compute until `Stop`; what a step or a command raises is raised here, once what came before is told."""
         if self._late:
             runtime.before_compute = self._tell
+        if isinstance(runtime, Threaded):
+            runtime.wake = self._wake
         self.working = True
         try:
             while True:
                 for command in self._asked(runtime.due_in()):
                     if isinstance(command, Stop):
                         return
-                    self._do(runtime, command)
+                    if command is not None:
+                        self._do(runtime, command)
                 if not self._late:
                     self._tell()
                 if runtime.due_in() == 0:
@@ -61,17 +69,23 @@ class StepLoop:
             raise
         finally:
             self.working = False
+            if isinstance(runtime, Threaded):
+                runtime.close()
 
-    def _asked(self, due_in: float | None) -> list[Command]:
+    def _wake(self) -> None:
+        """Have the runtime asked what is due, on whichever thread this is called."""
+        self._commands.put([None])
+
+    def _asked(self, due_in: float | None) -> list[Command | None]:
         """All that was asked since; waits for something to do when there is nothing to compute."""
-        commands: list[Command] = []
+        commands: list[Command | None] = []
         try:
             if due_in is None or due_in > 0:
                 self.working = False
-                commands.append(self._commands.get(timeout=due_in))
+                commands += self._commands.get(timeout=due_in)
             self.working = True
             while True:
-                commands.append(self._commands.get_nowait())
+                commands += self._commands.get_nowait()
         except queue.Empty:
             self.working = True
             return commands
@@ -84,6 +98,8 @@ class StepLoop:
                 runtime.pause(job)
             case ResumeJob(job):
                 runtime.resume(job)
+            case Configure(settings):
+                runtime.configure(settings)
             case Stop():
                 pass
             case job:

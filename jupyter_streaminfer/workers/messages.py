@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
-from jupyter_streaminfer.protocol import ErrorInfo, JobEvent, ModelInfo, ModelStats
+from jupyter_streaminfer.protocol import ErrorInfo, JobEvent, LoadProgress, ModelInfo, ModelStats
 from jupyter_streaminfer.workers.base import ModelSpec
 from jupyter_streaminfer.workers.commands import Command
 
@@ -19,6 +19,12 @@ class Hello(Struct, frozen=True):
 
     spec: ModelSpec
     heartbeat_s: float
+
+
+class Loading(Struct, frozen=True, tag=True):
+    """How far the load is."""
+
+    progress: LoadProgress
 
 
 class Loaded(Struct, frozen=True, tag=True):
@@ -56,7 +62,7 @@ class Broken(Struct, frozen=True, tag=True):
     message: str
 
 
-Message = Loaded | Refused | Events | Heartbeat | Broken
+Message = Loading | Loaded | Refused | Events | Heartbeat | Broken
 """From the process."""
 
 

@@ -10,11 +10,20 @@ from typing import ClassVar
 
 import msgspec
 
-from jupyter_streaminfer.protocol import ErrorInfo, Job, JobEvent, ModelInfo, ModelStats, Rejected, StreaminferError
-from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents, WorkerLostError
+from jupyter_streaminfer.protocol import (
+    ErrorInfo,
+    Job,
+    JobEvent,
+    ModelInfo,
+    ModelSettings,
+    ModelStats,
+    Rejected,
+    StreaminferError,
+)
+from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents, OnProgress, WorkerLostError, untold
 from jupyter_streaminfer.workers.channel import Channel, Loopback, SocketPair
 from jupyter_streaminfer.workers.child_process import ChildProcess
-from jupyter_streaminfer.workers.commands import CancelJob, PauseJob, ResumeJob, Stop
+from jupyter_streaminfer.workers.commands import CancelJob, Configure, PauseJob, ResumeJob, Stop
 from jupyter_streaminfer.workers.connection import Connection
 from jupyter_streaminfer.workers.frames import FrameTooLongError, frame
 from jupyter_streaminfer.workers.messages import (
@@ -23,6 +32,7 @@ from jupyter_streaminfer.workers.messages import (
     Heartbeat,
     Hello,
     Loaded,
+    Loading,
     Refused,
     decode_message,
     encode,
@@ -67,11 +77,12 @@ class ProcessWorker:
         self._broken: str | None = None
         """What it said its step loop died of."""
 
-    async def start(self, on_events: OnEvents, on_death: OnDeath) -> ModelInfo:
+    async def start(self, on_events: OnEvents, on_death: OnDeath, on_progress: OnProgress = untold) -> ModelInfo:
         """See `Worker.start`; `StreaminferError` ``worker_lost`` where the process dies of it."""
         loop = self._loop = asyncio.get_running_loop()
         self._on_events = on_events
         self._on_death = on_death
+        self._on_progress = on_progress
         self._ready: asyncio.Future[ModelInfo] = loop.create_future()
         self._exited = asyncio.Event()
         name = self._spec.name
@@ -132,6 +143,10 @@ class ProcessWorker:
         """See `Worker.resume`."""
         self._connection.send(frame(encode(ResumeJob(job))))
 
+    def configure(self, settings: ModelSettings) -> None:
+        """See `Worker.configure`."""
+        self._connection.send(frame(encode(Configure(settings))))
+
     async def stop(self) -> None:
         """See `Worker.stop`; asked, terminated, then killed, it takes no longer than 5 seconds."""
         self._close()
@@ -179,6 +194,9 @@ class ProcessWorker:
             case Heartbeat():
                 self._stats = message.stats
                 self._watch.beat(message)
+            case Loading():
+                if not self._over:
+                    self._on_progress(message.progress)
             case Loaded():
                 self._watch.loaded()
                 if not self._ready.done():

@@ -11,12 +11,22 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from jupyter_streaminfer.inference.faults import device_lost
-from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, ModelStats, StreaminferError
-from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents, WorkerLostError
-from jupyter_streaminfer.workers.commands import CancelJob, PauseJob, ResumeJob, Stop
+from jupyter_streaminfer.inference.faults import HungError, device_lost
+from jupyter_streaminfer.protocol import (
+    Job,
+    JobEvent,
+    LoadProgress,
+    ModelInfo,
+    ModelSettings,
+    ModelStats,
+    StreaminferError,
+)
+from jupyter_streaminfer.workers.base import ModelSpec, OnDeath, OnEvents, OnProgress, WorkerLostError, untold
+from jupyter_streaminfer.workers.commands import CancelJob, Command, Configure, PauseJob, ResumeJob, Stop
 from jupyter_streaminfer.workers.loading import load
 from jupyter_streaminfer.workers.loop import StepLoop
+from jupyter_streaminfer.workers.progress import Progress
+from jupyter_streaminfer.workers.turn import Turn
 
 if TYPE_CHECKING:
     from jupyter_streaminfer.inference.runtime import Runtime
@@ -39,15 +49,17 @@ class ThreadWorker:
         self._spec = spec
         self._runtime: Runtime | None = None
         self._steps = StepLoop(self._tell, late=True)
+        self._turn: Turn[Command | None] = Turn(self._steps.put_all)
         self._ended: asyncio.Event | None = None
         """Set when the thread has come to its end; none before `start`."""
 
-    async def start(self, on_events: OnEvents, on_death: OnDeath) -> ModelInfo:
+    async def start(self, on_events: OnEvents, on_death: OnDeath, on_progress: OnProgress = untold) -> ModelInfo:
         """See `Worker.start`."""
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._on_events = on_events
         self._on_death = on_death
+        self._on_progress = on_progress
         self._ready: asyncio.Future[ModelInfo] = loop.create_future()
         self._ended = ended = asyncio.Event()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
@@ -65,24 +77,28 @@ class ThreadWorker:
 
     def submit(self, job: Job) -> None:
         """See `Worker.submit`."""
-        self._steps.put(job)
+        self._turn.put(job)
 
     def cancel(self, job: str) -> None:
         """See `Worker.cancel`."""
-        self._steps.put(CancelJob(job))
+        self._turn.put(CancelJob(job))
 
     def pause(self, job: str) -> None:
         """See `Worker.pause`."""
-        self._steps.put(PauseJob(job))
+        self._turn.put(PauseJob(job))
 
     def resume(self, job: str) -> None:
         """See `Worker.resume`."""
-        self._steps.put(ResumeJob(job))
+        self._turn.put(ResumeJob(job))
+
+    def configure(self, settings: ModelSettings) -> None:
+        """See `Worker.configure`."""
+        self._turn.put(Configure(settings))
 
     async def stop(self) -> None:
         """See `Worker.stop`."""
         if self._ended is not None:
-            self._steps.put(Stop())
+            self._turn.put(Stop())
             await self._ended.wait()
 
     # On the worker's thread.
@@ -98,7 +114,7 @@ class ThreadWorker:
 
     def _compute(self) -> None:
         try:
-            runtime = load(self._spec)
+            runtime = load(self._spec, Progress(self._report))
         except StreaminferError as error:
             refusal = error.with_traceback(None)  # which would keep what was loaded
             refusal.__cause__ = refusal.__context__ = None
@@ -118,6 +134,9 @@ class ThreadWorker:
 
     def _tell(self, events: list[JobEvent]) -> None:
         self._post(lambda: self._on_events(events))
+
+    def _report(self, progress: LoadProgress) -> None:
+        self._post(lambda: self._on_progress(progress))
 
     def _post(self, callback: Callable[[], None]) -> None:
         try:
@@ -139,6 +158,11 @@ class ThreadWorker:
 
 def _loss(error: Exception) -> WorkerLostError:
     what = f"its thread stopped: {type(error).__name__}: {error}."
+    if isinstance(error, HungError):
+        return WorkerLostError(
+            f'{what} Threads cannot be ended: restart the server, and load the model with placement "process".',
+            restartable=False,
+        )
     if not device_lost(error):
         return WorkerLostError(what)
     return WorkerLostError(

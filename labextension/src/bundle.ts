@@ -20,6 +20,7 @@ export function readBundle(model: IRenderMime.IMimeModel): ISnapshot {
     text: shown.text,
     state: shown.state,
     error: shown.error,
+    progress: null,
     resumable: about.resumable ?? false
   };
 }

@@ -2,11 +2,12 @@ import { whatWentWrong } from './ending';
 import type { IReaderEvents, Terminal } from './events';
 import { Meter } from './figures';
 import { Notices } from './notices';
-import type { Continue, Delta, ErrorInfo, Generate, Notice, Snapshot } from './protocol';
+import type { Continue, Delta, ErrorInfo, Generate, Notice, Partial as Value, Run, Snapshot } from './protocol';
 import type { IServer } from './server';
 import { canContinue, isFinal, type ISnapshot, type StreamState } from './snapshot';
 import { TokenStreamView, type Offer } from './tokenStreamView';
 import { StreamReader } from './transport';
+import { beginningOf, lineOf, progressOf } from './values';
 
 /** What surrounds a view: an output of JupyterLab, or a widget with a kernel behind it. */
 export interface IHost {
@@ -74,7 +75,7 @@ export class TokenStreamController implements IReaderEvents {
     if (beginning) {
       const begun = this._current?.begun;
       this._meter = new Meter(begun?.tokens, beginning.tokens);
-      this._beginning = (begun?.text ?? '') + beginning.text;
+      this._beginning = (begun?.text ?? '') + beginningOf(beginning);
     }
     this._update({ stream, epoch });
     this._say('streaming');
@@ -87,11 +88,17 @@ export class TokenStreamController implements IReaderEvents {
 
   delta(delta: Delta): void {
     this._begin();
-    this._meter.add(delta);
-    this._update({ text: (this._current?.text ?? '') + delta.text });
-    this._view.append(delta.text);
-    this._view.setFigures(this._meter.figures());
-    this._notices.delta();
+    this._add(delta.text, delta.at_ms);
+  }
+
+  partial(partial: Value): void {
+    this._begin();
+    const progress = progressOf(partial.value);
+    if (progress) {
+      this._update({ progress });
+      this._view.setProgress(progress);
+    }
+    this._add(lineOf(partial.value, this._current?.text ?? ''), [partial.at_ms]);
   }
 
   notice(notice: Notice): void {
@@ -148,6 +155,14 @@ export class TokenStreamController implements IReaderEvents {
     this._view.setState(this._read ? 'disconnected' : 'connecting');
   }
 
+  private _add(text: string, times: readonly number[]): void {
+    this._meter.add(times);
+    this._update({ text: (this._current?.text ?? '') + text });
+    this._view.append(text);
+    this._view.setFigures(this._meter.figures());
+    this._notices.delta();
+  }
+
   private _start(snapshot: ISnapshot): void {
     this._reader?.dispose();
     this._notices.clear();
@@ -172,9 +187,10 @@ export class TokenStreamController implements IReaderEvents {
     const request = this._current?.request;
     if (this._host.server && request) {
       this._ask(this._host.server, request, null);
-      this._update({ text: '', figures: null });
+      this._update({ text: '', figures: null, progress: null });
       this._view.setText('');
       this._view.setFigures(null);
+      this._view.setProgress(null);
     } else {
       this._host.retry?.();
     }
@@ -191,7 +207,7 @@ export class TokenStreamController implements IReaderEvents {
   }
 
   /** Start a stream of the page's own, which comes after what has `begun`, if anything. */
-  private _ask(server: IServer, request: Generate | Continue, begun: Snapshot | null): void {
+  private _ask(server: IServer, request: Generate | Run | Continue, begun: Snapshot | null): void {
     if (this._current) {
       this._asked = { before: this._current, begun };
       this._reader?.dispose();
@@ -214,9 +230,10 @@ export class TokenStreamController implements IReaderEvents {
 
   private _render(snapshot: ISnapshot): void {
     this._current = snapshot;
-    this._view.setPrompt(snapshot.request?.prompt ?? '');
+    this._view.setPrompt((snapshot.request?.type === 'generate' && snapshot.request.prompt) || '');
     this._view.setText(snapshot.text);
     this._view.setFigures(snapshot.figures);
+    this._view.setProgress(snapshot.progress);
     this._say(snapshot.state, snapshot.error);
   }
 

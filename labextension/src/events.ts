@@ -1,4 +1,4 @@
-import type { Cancelled, Completed, Delta, ErrorInfo, Failed, Incomplete, Notice, Snapshot } from './protocol';
+import type { Cancelled, Completed, Delta, ErrorInfo, Failed, Incomplete, Notice, Partial, Snapshot } from './protocol';
 
 export type Terminal = Completed | Cancelled | Failed | Incomplete;
 
@@ -10,6 +10,8 @@ export interface IReaderEvents {
    */
   attached(stream: string, epoch: string, beginning: Snapshot | null): void;
   delta(delta: Delta): void;
+  /** A value that a run yielded. */
+  partial(partial: Partial): void;
   /** Something to know about the stream, which is none of its events. */
   notice(notice: Notice): void;
   /** The terminal event. Nothing follows. */

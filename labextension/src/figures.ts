@@ -1,4 +1,4 @@
-import type { Delta, Timings, Usage } from './protocol';
+import type { Timings, Usage } from './protocol';
 import type { IFigures } from './snapshot';
 
 /** Counts a stream's tokens and reads its speed from the server's own times, so a late reader sees the true speed. */
@@ -9,10 +9,11 @@ export class Meter {
     private readonly _skipped = 0
   ) {}
 
-  add(delta: Delta): void {
-    this._tokens += delta.token_ids.length;
-    this._first ??= delta.at_ms[0] ?? null;
-    this._last = delta.at_ms[delta.at_ms.length - 1] ?? this._last;
+  /** The times of some more tokens, in milliseconds; each text and value of a run counts as one. */
+  add(times: readonly number[]): void {
+    this._tokens += times.length;
+    this._first ??= times[0] ?? null;
+    this._last = times[times.length - 1] ?? this._last;
   }
 
   /** The figures so far, or at the end with the server's own count. */

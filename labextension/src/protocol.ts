@@ -1,7 +1,7 @@
 // Generated from jupyter_streaminfer/protocol by scripts/generate_types.py: do not edit.
-export type AnyRequest = Generate | Continue | Predict | Embed | Score | Attach | Cancel | Ping;
+export type AnyRequest = Generate | Continue | Run | Predict | Embed | Score | Attach | Cancel | Ping;
 export type ClientMessage = AnyRequest | Ack;
-export type Event = Delta | Completed | Cancelled | Failed | Incomplete;
+export type Event = Delta | Partial | Completed | Cancelled | Failed | Incomplete;
 export type ServerMessage = Event | Attached | Notice | Result | Embeddings | Scores | Error | Ok | Pong;
 
 /**
@@ -46,6 +46,7 @@ export interface Generate {
   chunk_tokens?: number;
   detached?: boolean;
   deadlines?: Deadlines | null;
+  key?: string | null;
 }
 /**
  * One turn of a conversation, for the model's chat template.
@@ -74,13 +75,29 @@ export interface Continue {
   stream: string;
 }
 /**
+ * Start a stream of a model whose task is ``stream``: what it yields is told as `Partial` and `Delta` events.
+ */
+export interface Run {
+  type: 'run';
+  id: string;
+  model: string;
+  inputs: unknown;
+  detached?: boolean;
+  deadlines?: Deadlines | null;
+  key?: string | null;
+}
+/**
  * One prediction over rows; answered by one `Result`, which costs no log.
  */
 export interface Predict {
   type: 'predict';
   id: string;
   model: string;
-  inputs: unknown[];
+  inputs: unknown;
+  priority?: number;
+  deadline_ms?: number | null;
+  cache?: boolean;
+  key?: string | null;
 }
 /**
  * Embeddings of some texts by a language model; answered by one `Embeddings`, which costs no log.
@@ -130,6 +147,37 @@ export interface Ping {
   id: string;
 }
 /**
+ * A version and the part of the requests that it gets.
+ */
+export interface Arm {
+  version: string;
+  weight: number;
+}
+/**
+ * What one version did with the requests that were routed to it since the route was set.
+ */
+export interface ArmStatus {
+  version: string;
+  weight: number;
+  role: 'arm' | 'canary';
+  requests: number;
+  errors: number;
+  refused?: number;
+  share?: Interval | null;
+  error_rate?: Interval | null;
+  latency_ms?: Interval | null;
+  latency_p50_ms?: number | null;
+  latency_p95_ms?: number | null;
+}
+/**
+ * A figure and its 95 % confidence interval.
+ */
+export interface Interval {
+  value: number;
+  low: number;
+  high: number;
+}
+/**
  * The first frame of a stream on a connection, answering `Generate`, `Continue` and `Attach`.
  */
 export interface Attached {
@@ -149,6 +197,32 @@ export interface Attached {
 export interface Snapshot {
   text: string;
   tokens: number;
+  values?: number;
+}
+/**
+ * What a dynamic batcher does; counts are since the load.
+ */
+export interface BatchStats {
+  batches: number;
+  rows: number;
+  full: number;
+  preferred: number;
+  timed: number;
+  max_batch_size: number;
+  max_wait_ms: number;
+  expired?: number;
+  latency_target_ms?: number;
+  attainable?: boolean;
+}
+/**
+ * A version on trial beside the arms: taken out by itself where it does worse than they do.
+ */
+export interface Canary {
+  version: string;
+  weight: number;
+  max_error_rate?: number;
+  max_latency_ratio?: number;
+  min_requests?: number;
 }
 export interface Cancelled {
   type: 'cancelled';
@@ -181,6 +255,8 @@ export interface Completed {
 }
 /**
  * New tokens. ``text`` may be empty where a token ends inside a character.
+ *
+ *     Each text that a model of task ``stream`` yielded is a token without an id: it is in ``at_ms`` only.
  */
 export interface Delta {
   type: 'delta';
@@ -234,6 +310,7 @@ export interface Error {
     | 'rate_limited'
     | 'stream_not_found'
     | 'too_large'
+    | 'upload_not_found'
     | 'worker_lost';
   message: string;
   retryable: boolean;
@@ -257,11 +334,22 @@ export interface ErrorInfo {
     | 'rate_limited'
     | 'stream_not_found'
     | 'too_large'
+    | 'upload_not_found'
     | 'worker_lost';
   message: string;
   retryable?: boolean;
   field?: string | null;
   retry_after_ms?: number | null;
+}
+/**
+ * A value that a model of task ``stream`` yielded: progress, an intermediate or a final one. Never merged.
+ */
+export interface Partial {
+  type: 'partial';
+  stream: string;
+  seq: number;
+  value: unknown;
+  at_ms: number;
 }
 /**
  * What was received before it stays valid.
@@ -302,6 +390,14 @@ export interface Likelihood {
   greedy: boolean;
 }
 /**
+ * How far a load is.
+ */
+export interface LoadProgress {
+  stage: 'preparing' | 'reading' | 'starting' | 'waiting' | 'warming up';
+  done_bytes?: number;
+  total_bytes?: number;
+}
+/**
  * ``GET api/metrics``: what the engine carries and what it had to do about it; counts are since its start.
  */
 export interface Metrics {
@@ -327,6 +423,9 @@ export interface Metrics {
   pauses: number;
   retries: number;
   restarts: number;
+  cache_hits: number;
+  cache_misses: number;
+  cache_bytes: number;
   gpu_utilisation?: number | null;
   gpu_memory_used?: number | null;
 }
@@ -334,7 +433,7 @@ export interface Metrics {
  * What a loaded model is and takes.
  */
 export interface ModelInfo {
-  task: 'generate' | 'predict';
+  task: 'generate' | 'predict' | 'stream';
   architecture: string;
   parameters: number;
   weight_bytes: number;
@@ -345,11 +444,32 @@ export interface ModelInfo {
   max_batch_size?: number;
   cache_bytes?: number;
   chat?: boolean;
-  input_shape?: number[];
+  signature?: Signature | null;
+}
+/**
+ * What every request for predictions is checked against before it is queued.
+ */
+export interface Signature {
+  inputs: TensorSpec[];
+  outputs?: TensorSpec[];
+  kind?: 'classes' | 'embedding' | 'spans' | 'tensors' | 'values';
   labels?: string[];
 }
 /**
- * What a language model's scheduler and KV cache are doing; counts are since the load.
+ * One input or output of a model, as one row has it: without the dimension of the batch.
+ */
+export interface TensorSpec {
+  name: string;
+  dtype: 'any' | 'bool' | 'float32' | 'float64' | 'int32' | 'int64' | 'text' | 'uint8';
+  shape?: (number | null)[];
+  also?: number[][];
+  minimum?: number | null;
+  maximum?: number | null;
+  finite?: boolean;
+  max_length?: number | null;
+}
+/**
+ * What a model's scheduler and KV cache, or its batcher, are doing; counts are since the load.
  */
 export interface ModelStats {
   running: number;
@@ -358,17 +478,24 @@ export interface ModelStats {
   cache_used: number;
   prefix_tokens: number;
   prefix_hits: number;
+  batcher?: BatchStats | null;
 }
 /**
- * One model of the registry.
+ * One version of a model.
  */
 export interface ModelStatus {
   name: string;
   version: string;
-  state: 'failed' | 'loading' | 'ready' | 'restarting' | 'unloading';
+  state: 'failed' | 'loading' | 'ready' | 'restarting' | 'retiring' | 'unloaded' | 'unloading';
   path: string;
   placement: string;
+  latest?: boolean;
+  pinned?: boolean;
+  progress?: LoadProgress | null;
   loaded_ms?: number;
+  age_s?: number;
+  idle_s?: number;
+  memory_bytes?: number;
   active?: number;
   requests?: number;
   restarts?: number;
@@ -413,7 +540,42 @@ export interface Result {
   id: string;
   model: string;
   version: string;
-  outputs: Prediction[];
+  outputs: unknown;
+  cached?: boolean;
+}
+/**
+ * The body of ``PUT api/models/NAME/route``: which versions answer who names none.
+ */
+export interface Route {
+  arms: Arm[];
+  canary?: Canary | null;
+  shadow?: Shadow | null;
+}
+/**
+ * A version that is asked too, and whose answers are compared with those returned.
+ */
+export interface Shadow {
+  version: string;
+  fraction?: number;
+  tolerance?: number;
+}
+/**
+ * ``GET api/models/NAME/route``.
+ */
+export interface RouteStatus {
+  route: Route;
+  arms: ArmStatus[];
+  shadow?: ShadowStatus | null;
+  rolled_back?: string | null;
+  waiting?: string[];
+}
+export interface ShadowStatus {
+  version: string;
+  compared: number;
+  agreement?: Interval | null;
+  largest_difference?: number;
+  errors?: number;
+  dropped?: number;
 }
 export interface Scores {
   type: 'scores';
@@ -424,12 +586,22 @@ export interface Scores {
   prompt_tokens: number;
 }
 /**
+ * A part of a text and what it is.
+ */
+export interface Span {
+  start: number;
+  end: number;
+  text: string;
+  label: string;
+  confidence: number;
+}
+/**
  * ``GET api/streams/ID``: the whole log so far as one reading.
  */
 export interface StreamDocument {
   status: StreamStatus;
   text: string;
-  events: (Delta | Completed | Cancelled | Failed | Incomplete)[];
+  events: (Delta | Partial | Completed | Cancelled | Failed | Incomplete)[];
 }
 /**
  * One stream of the engine, without its events.

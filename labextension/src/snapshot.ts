@@ -1,4 +1,4 @@
-import type { ErrorInfo, Generate, Snapshot } from './protocol';
+import type { ErrorInfo, Generate, Run, Snapshot } from './protocol';
 
 /** Where a view stands; the last five are ends, `disconnected` one that may be followed by a reconnection. */
 export type StreamState =
@@ -12,17 +12,25 @@ export interface IFigures {
   ttft_ms: number | null;
 }
 
+export interface IProgress {
+  /** 0 to 1. */
+  value: number;
+  message: string;
+}
+
 /** A stream as it was at one moment: what a kernel sends and a notebook keeps. */
 export interface ISnapshot {
   stream: string | null;
   epoch: string | null;
-  request: Generate | null;
+  request: Generate | Run | null;
   /** What `text` and `figures` have of the streams that this one goes on after; null where it began by itself. */
   begun: Snapshot | null;
   text: string;
   state: StreamState;
   figures: IFigures | null;
   error: ErrorInfo | null;
+  /** Of a run, the latest that it said of it. */
+  progress: IProgress | null;
   /** Whether the server can go on where a stream that failed stopped. */
   resumable: boolean;
 }
@@ -33,6 +41,6 @@ export function isFinal(state: StreamState): boolean {
 }
 
 /** Whether another stream can go on where this one stopped. */
-export function canContinue({ stream, state, resumable }: ISnapshot): boolean {
-  return stream !== null && (state === 'incomplete' || (state === 'failed' && resumable));
+export function canContinue({ stream, request, state, resumable }: ISnapshot): boolean {
+  return stream !== null && request?.type !== 'run' && (state === 'incomplete' || (state === 'failed' && resumable));
 }

@@ -1,6 +1,6 @@
 import { describe } from './figures';
 import type { ErrorInfo } from './protocol';
-import { isFinal, type IFigures, type StreamState } from './snapshot';
+import { isFinal, type IFigures, type IProgress, type StreamState } from './snapshot';
 
 export interface IViewActions {
   stop(): void;
@@ -43,6 +43,14 @@ export class TokenStreamView {
       const { scrollHeight, scrollTop, clientHeight } = this._text;
       this._following = scrollHeight - scrollTop - clientHeight < 8;
     });
+    this._bar = element('div', 'jp-TokenStream-progress');
+    this._bar.setAttribute('role', 'progressbar');
+    this._bar.setAttribute('aria-label', 'Progress');
+    this._bar.setAttribute('aria-valuemin', '0');
+    this._bar.setAttribute('aria-valuemax', '100');
+    this._filled = element('div', 'jp-TokenStream-filled');
+    this._step = element('div', 'jp-TokenStream-step');
+    this._bar.append(this._filled, this._step);
     this._error = element('div', 'jp-TokenStream-error');
     this._error.setAttribute('role', 'alert');
     this._state = element('span', 'jp-TokenStream-state');
@@ -67,7 +75,7 @@ export class TokenStreamView {
     const buttons = element('div', 'jp-TokenStream-buttons');
     buttons.append(this._stop, this._again, this._copy);
     bar.append(this._state, this._figures, this._notice, buttons);
-    this._root.append(this._text, this._error, bar);
+    this._root.append(this._text, this._bar, this._error, bar);
     parent.append(this._root);
     this._draw();
   }
@@ -108,6 +116,12 @@ export class TokenStreamView {
 
   setFigures(figures: IFigures | null): void {
     this._measured = figures;
+    this._changed();
+  }
+
+  /** Say how far a run is; shown until it completed. */
+  setProgress(progress: IProgress | null): void {
+    this._progress = progress;
     this._changed();
   }
 
@@ -157,6 +171,7 @@ export class TokenStreamView {
     this._state.textContent = this._label();
     this._figures.textContent = this._measured ? describe(this._measured) : '';
     this._figures.hidden = !this._measured;
+    this._drawProgress();
     this._notice.textContent = this._words;
     this._notice.title = this._detail;
     this._notice.hidden = this._words === '';
@@ -171,6 +186,16 @@ export class TokenStreamView {
     if (focused instanceof HTMLElement && focused.hidden && this._root.contains(focused)) {
       (this._again.hidden ? this._text : this._again).focus({ preventScroll: true });
     }
+  }
+
+  private _drawProgress(): void {
+    const { value, message } = this._progress ?? { value: 0, message: '' };
+    const percent = Math.round(value * 100);
+    this._bar.hidden = !this._progress || this._current === 'completed';
+    this._bar.setAttribute('aria-valuenow', `${percent}`);
+    this._bar.setAttribute('aria-valuetext', message ? `${percent} %: ${message}` : `${percent} %`);
+    this._filled.style.width = `${value * 100}%`;
+    this._step.textContent = message || `${percent} %`;
   }
 
   private _running(): boolean {
@@ -200,6 +225,9 @@ export class TokenStreamView {
 
   private readonly _root: HTMLElement;
   private readonly _text: HTMLElement;
+  private readonly _bar: HTMLElement;
+  private readonly _filled: HTMLElement;
+  private readonly _step: HTMLElement;
   private readonly _error: HTMLElement;
   private readonly _state: HTMLElement;
   private readonly _figures: HTMLElement;
@@ -216,6 +244,7 @@ export class TokenStreamView {
   private _stopping = false;
   private _message = '';
   private _measured: IFigures | null = null;
+  private _progress: IProgress | null = null;
   private _words = '';
   private _detail = '';
   private _offer: Offer | null = null;

@@ -1,7 +1,15 @@
 import { Acknowledger } from './acknowledger';
 import type { IReaderEvents } from './events';
 import { Backoff, isBusy, Patience } from './patience';
-import type { ClientMessage, Continue, Error as ServerError, ErrorInfo, Generate, ServerMessage } from './protocol';
+import type {
+  ClientMessage,
+  Continue,
+  Error as ServerError,
+  ErrorInfo,
+  Generate,
+  Run,
+  ServerMessage
+} from './protocol';
 import { newId, streamAddress, type IServer } from './server';
 
 /** A server that never once accepted the connection is asked this often. */
@@ -29,7 +37,7 @@ export class StreamReader {
   }
 
   /** Start a stream and read it. */
-  start(request: Generate | Continue): void {
+  start(request: Generate | Run | Continue): void {
     this._request = request;
     this._connect();
   }
@@ -103,6 +111,13 @@ export class StreamReader {
         if (this._follows(message.seq)) {
           this._after = message.last ?? message.seq;
           this._events.delta(message);
+          this._acknowledger.took(this._after);
+        }
+        break;
+      case 'partial':
+        if (this._follows(message.seq)) {
+          this._after = message.seq;
+          this._events.partial(message);
           this._acknowledger.took(this._after);
         }
         break;
@@ -243,7 +258,7 @@ export class StreamReader {
   private _id = '';
   private _stream: string | null = null;
   private _epoch: string | null = null;
-  private _request: Generate | Continue | null = null;
+  private _request: Generate | Run | Continue | null = null;
   /** The last `seq` that was told; -1 for none. */
   private _after = -1;
   /** Whether the server ever accepted a connection, and when it accepted this one. */

@@ -30,6 +30,7 @@ function snapshot(model: IModel): ISnapshot {
     state: model.get('state'),
     figures: model.get('figures'),
     error: model.get('error'),
+    progress: model.get('progress'),
     resumable: model.get('resumable')
   };
 }

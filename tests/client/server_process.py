@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from yielding_models import FACTORIES
+
 REPOSITORY = Path(__file__).parents[2]
+PYTHONPATH = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
 START_S = 60.0
 OURS = ("JUPYTER", "JPY_")
 
@@ -22,7 +25,7 @@ OURS = ("JUPYTER", "JPY_")
 def clean_environment(runtime: Path) -> dict[str, str]:
     """An environment that knows of no server but those whose runtime files are in ``runtime``."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return {**environ, "JUPYTER_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return {**environ, "JUPYTER_RUNTIME_DIR": str(runtime), "PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
 
 
 def free_port() -> int:
@@ -61,7 +64,11 @@ class JupyterServer:
                         **traits,
                     },
                     "IdentityProvider": {"token": token},
-                    "StreaminferApp": {"cache_bytes": 160 * 2**20, "threads": 1},
+                    "StreaminferApp": {
+                        "cache_bytes": 160 * 2**20,
+                        "threads": 1,
+                        "allowed_factories": [FACTORIES],
+                    },
                 }
             )
         )

@@ -1,15 +1,19 @@
-"""``jupyter streaminfer`` as a subprocess."""
+"""``jupyter streaminfer``: as a subprocess where a terminal is what matters, else in this process."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tiny_models import ENDLESS
 
 from jupyter_streaminfer.client import Client
+from jupyter_streaminfer.client.cli import main
+from jupyter_streaminfer.engine.folder import BUNDLED
 
 from .server_process import JupyterServer, clean_environment
 
@@ -20,6 +24,12 @@ WAIT_S = 60
 def environ(server: JupyterServer, server_client: Client) -> dict[str, str]:
     """A terminal that finds the server by its runtime file."""
     return clean_environment(server.runtime)
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """The bundled classifier's files, in a folder that is nobody else's."""
+    return Path(shutil.copytree(BUNDLED / "digits", tmp_path / "digits"))
 
 
 def command(environ: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
@@ -40,10 +50,26 @@ def run(environ: dict[str, str], *arguments: str, status: int = 0, stdin: str | 
     return out, err
 
 
+@pytest.fixture
+def here(server: JupyterServer, server_client: Client, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The same in this process, which takes no second to start; returns what it printed, one stream after the other."""
+
+    def here(name: str, *arguments: str, status: int = 0) -> str:
+        given = main([name, "--url", server.url, "--token", server.token, *arguments])
+        captured = capsys.readouterr()
+        assert given == status, captured
+        return captured.out + captured.err
+
+    return here
+
+
 def test_models_and_streams(environ: dict[str, str], server_client: Client) -> None:
     out, _ = run(environ, "models")
-    assert out.splitlines()[0].split()[:2] == ["NAME", "STATE"]
-    assert {"tiny", "digits"} <= {line.split()[0] for line in out.splitlines()[1:]}
+    header, *lines = (line.split() for line in out.splitlines())
+    assert header[:4] == ["NAME", "VERSION", "STATE", "TASK"]
+    assert {("tiny", "1*", "ready", "generate"), ("digits", "1*", "ready", "predict")} <= {
+        tuple(each[:4]) for each in lines
+    }
     stream = server_client.generate("tiny", "The", max_tokens=4, ignore_eos=True).wait(WAIT_S)
     out, _ = run(environ, "streams")
     assert [stream.id, "tiny", "completed"] in [line.split()[:3] for line in out.splitlines()]
@@ -56,6 +82,47 @@ def test_load_and_unload(environ: dict[str, str], server_client: Client, tiny_ll
     assert server_client.model("another").state == "ready"
     run(environ, "unload", "another")
     assert "another" not in {model.name for model in server_client.models()}
+
+
+def test_a_model_from_version_to_version(here: Callable[..., str], digits: Path) -> None:
+    place = ["--path", str(digits), "--placement", "thread"]
+    here("load", "net", *place, "--version", "a", "--pinned")
+    assert here("swap", "net", *place, "--version", "b").endswith("(version b)\n"), "no bar where no terminal is"
+    assert "not the latest" in here("swap", "net", *place, "--version", "c", "--stand-by")
+    here("activate", "net", "c")
+    assert here("rollback", "net").endswith("(version b)\n")
+    assert ["net", "b*", "ready,", "pinned"] in [line.split()[:4] for line in here("models").splitlines()]
+    here("configure", "net", "--no-pinned", "--max-wait-ms", "1", "--preferred-batch-sizes", "4,8")
+    assert ["net", "b*", "ready", "predict"] in [line.split()[:4] for line in here("models").splitlines()]
+    here("unload", "net")
+
+
+def test_a_route(here: Callable[..., str], digits: Path) -> None:
+    place = ["--path", str(digits), "--placement", "thread"]
+    here("load", "split", *place)
+    here("swap", "split", *place, "--stand-by")
+    out = here("route", "split", "1=0.75", "2=0.25")
+    assert [line.split()[:3] for line in out.splitlines()[1:]] == [["1", "arm", "75.0%"], ["2", "arm", "25.0%"]]
+    assert here("route", "split") == out
+    assert "sum to" in here("route", "split", "1=0.5", "2=0.25", status=1)
+    here("route", "split", "--off")
+    here("unload", "split")
+
+
+def test_files_go_up_and_come_down(here: Callable[..., str], digits: Path, tmp_path: Path) -> None:
+    out = here("upload", "stored", str(digits), "--swap")
+    assert out.startswith("stored 1: 2 files"), "its README is no file of a model"
+    assert "(version 1)" in out
+    assert here("upload", "stored", str(digits), "--version", "again").startswith("stored again")
+    for name in ("stored", "stored@again"):
+        assert here("download", name, str(tmp_path / name)) == f"{tmp_path / name}\n"
+        for file in ("config.json", "model.safetensors"):
+            assert (tmp_path / name / file).read_bytes() == (digits / file).read_bytes()
+    here("unload", "stored")
+
+
+def test_reload(here: Callable[..., str]) -> None:
+    assert here("reload") == "Nothing changed.\n"
 
 
 def test_generate_is_what_the_client_generates(environ: dict[str, str], server_client: Client) -> None:
@@ -160,14 +227,20 @@ def test_url_and_token(server: JupyterServer, server_client: Client, tmp_path: P
         (["predict", "digits", "/nowhere.json"], "JSON"),
         (["bench", "nope"], "loaded: "),
         (["models", "--url", "http://127.0.0.1:9/"], "does not answer"),
+        (["rollback", "tiny"], "no version"),
+        (["activate", "tiny", "9"], "no version '9'"),
+        (["unload", "tiny@9"], "no version"),
+        (["configure", "digits", "--max-wait-ms", "-1"], "max_wait_ms"),
+        (["upload", "x", "/nowhere"], "no folder"),
+        (["upload", "../x", str(BUNDLED / "digits")], "name"),
+        (["download", "nope", "/tmp"], "neither loaded nor in the store"),
     ],
 )
-def test_an_error_is_one_line(arguments: list[str], says: str, environ: dict[str, str]) -> None:
-    out, err = run(environ, *arguments, status=1)
-    assert out == ""
-    assert err.startswith("jupyter streaminfer: ")
-    assert says in err
-    assert err.count("\n") == 1
+def test_an_error_is_one_line(arguments: list[str], says: str, here: Callable[..., str]) -> None:
+    told = here(*arguments, status=1)
+    assert told.startswith("jupyter streaminfer: ")
+    assert says in told
+    assert told.count("\n") == 1
 
 
 def test_no_server_says_what_to_do(tmp_path: Path) -> None:
@@ -176,10 +249,23 @@ def test_no_server_says_what_to_do(tmp_path: Path) -> None:
     assert "--embedded" in err
 
 
-@pytest.mark.parametrize("arguments", [[], ["generate"], ["bench", "tiny", "--requests", "0"], ["nonsense"]])
-def test_wrong_usage(arguments: list[str], tmp_path: Path) -> None:
-    _, err = run(clean_environment(tmp_path), *arguments, status=2)
-    assert "usage: jupyter streaminfer" in err
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["generate"],
+        ["bench", "tiny", "--requests", "0"],
+        ["nonsense"],
+        ["route", "tiny", "1"],
+        ["configure", "tiny", "--preferred-batch-sizes", "4,x"],
+        ["load", "x", "--arguments", "[]"],
+    ],
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: jupyter streaminfer" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_cancels_the_stream(environ: dict[str, str], server_client: Client) -> None:

@@ -95,6 +95,7 @@ EVERYTHING: dict[str, Any] = {
     "ignore_eos": True,
     "max_tokens": 4,
     "deadlines": Deadlines(total_ms=60_000.0),
+    "key": "user 7",
 }
 
 

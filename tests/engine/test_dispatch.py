@@ -44,6 +44,9 @@ class Task:
             self.ended = True
             self.dispatch.ended(self)
 
+    def on_lost(self, error: ErrorInfo) -> None:
+        pass
+
     def on_poison(self, error: ErrorInfo) -> None:
         self.refused = True
 

@@ -115,13 +115,15 @@ def machine_used() -> float:
     return 1 - machine.available / machine.total
 
 
-def test_processes_are_added_up_and_those_that_are_gone_are_not() -> None:
-    alone = process_bytes([])
-    assert process_bytes([os.getpid()]) == pytest.approx(alone, rel=0.1)
+def test_processes_are_looked_at_and_those_that_are_gone_are_left_out() -> None:
+    own = os.getpid()
+    assert list(process_bytes([])) == list(process_bytes([own])) == [own]
     program = f"block = bytearray({64 * MIB}); print('ready', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        assert process_bytes([child.pid]) >= process_bytes([]) + 60 * MIB
+        taken = process_bytes([child.pid])
+        assert taken.keys() == {own, child.pid}
+        assert taken[child.pid] > 60 * MIB
         child.communicate(b"\n")
-    assert process_bytes([child.pid]) == pytest.approx(alone, rel=0.1)
+    assert list(process_bytes([child.pid])) == [own]

@@ -190,6 +190,18 @@ async def test_iterating_waits_for_the_writer_and_ends_with_the_terminal_event()
     assert stream.consumers == 0
 
 
+def test_a_reader_who_joins_with_everything_read_is_not_made_to_wait_for_those_who_lag() -> None:
+    stream = Stream("st_test", Generate("g1", "demo", prompt="x"), "1", time.monotonic(), window_tokens=10)
+    stream.cursor()
+    for token in range(12):
+        stream.append([token], "a")
+    assert stream.paused
+    stream.cursor(after=0)
+    assert stream.paused
+    stream.cursor(after=11)
+    assert not stream.paused
+
+
 def test_a_cursor_may_leave_while_it_is_told() -> None:
     """A connection that dies in the middle of a step closes its cursors from inside the notification."""
     stream = make_stream()

@@ -1,15 +1,28 @@
-"""Streams under everything at once: readers come, lag, are cut and come back, and the log forgets its beginning."""
+"""Streams under everything at once: readers come, lag, are cut and come back, and the log forgets its beginning.
+
+A generation brings tokens, a run texts and values in any mixture; readers are the same.
+"""
 
 import time
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from jupyter_streaminfer.engine import Cursor, Stream
-from jupyter_streaminfer.protocol import Attached, Delta, Event, Generate, Notice, StreaminferError
+from jupyter_streaminfer.protocol import (
+    Attached,
+    Delta,
+    Event,
+    Generate,
+    Notice,
+    Partial,
+    Run,
+    StreaminferError,
+)
 
 WINDOW = 12
 MAX_BYTES = 1500
@@ -25,6 +38,9 @@ class Reader:
     token_ids: list[int] = field(default_factory=list)
     after: int = -1
     tokens_missed: int = 0
+    values: list[bytes] = field(default_factory=list)
+    values_missed: int = 0
+    times: int = 0
     terminal: Event | None = None
     notices: list[Notice] = field(default_factory=list)
 
@@ -37,6 +53,9 @@ class Reader:
         self.text = self.attached.snapshot.text
         self.tokens_missed = self.attached.snapshot.tokens
         self.token_ids = []
+        self.values_missed = self.attached.snapshot.values
+        self.values = []
+        self.times = 0
         self.after = self.attached.floor - 1
 
     def read(self) -> None:
@@ -49,7 +68,11 @@ class Reader:
                 self.after = event.seq if event.last is None else event.last
                 self.text += event.text
                 self.token_ids += event.token_ids
-                assert len(event.at_ms) == len(event.token_ids)
+                self.times += len(event.at_ms)
+            elif isinstance(event, Partial):
+                self.after = event.seq
+                self.values.append(bytes(event.value))
+                self.times += 1
             else:
                 self.after = event.seq
                 self.terminal = event
@@ -58,16 +81,19 @@ class Reader:
 class Machine(RuleBasedStateMachine):
     """One stream, the text that it should have, and its readers."""
 
-    @initialize(detached=st.booleans())
-    def begin(self, detached: bool) -> None:
-        self.stream = Stream(
-            "st_1", Generate("g", "m", prompt="x", detached=detached), "1", time.monotonic(), window_tokens=WINDOW,
-            max_bytes=MAX_BYTES,
-        )  # fmt: skip
+    @initialize(detached=st.booleans(), runs=st.booleans())
+    def begin(self, detached: bool, runs: bool) -> None:
+        request: Generate | Run = Generate("g", "m", prompt="x", detached=detached)
+        if runs:
+            request = Run("r", "m", msgspec.Raw(b"[]"), detached=detached)
+        self.runs = runs
+        self.stream = Stream("st_1", request, "1", time.monotonic(), window_tokens=WINDOW, max_bytes=MAX_BYTES)
         self.pauses: list[bool] = []
         self.stream.on_pause = lambda stream: self.pauses.append(stream.paused)
         self.text = ""
         self.token_ids: list[int] = []
+        self.values: list[bytes] = []
+        self.tokens = 0
         self.readers: list[Reader] = []
 
     def attach(self, after: int, *, snapshot: bool) -> Reader:
@@ -76,12 +102,43 @@ class Machine(RuleBasedStateMachine):
         reader.begin()
         return reader
 
-    @precondition(lambda self: not self.stream.closed)
+    @precondition(lambda self: not self.stream.closed and not self.runs)
     @rule(token_ids=st.lists(st.integers(0, 99), max_size=5), text=st.text(max_size=20))
     def append(self, token_ids: list[int], text: str) -> None:
         self.stream.append(token_ids, text)
         self.text += text
         self.token_ids += token_ids
+        self.tokens += len(token_ids)
+
+    @precondition(lambda self: not self.stream.closed and self.runs)
+    @rule(text=st.text(max_size=20))
+    def yield_text(self, text: str) -> None:
+        if self.add(text):
+            self.text += text
+
+    @precondition(lambda self: not self.stream.closed and self.runs)
+    @rule(size=st.integers(0, 3000) | st.integers(0, 9))
+    def yield_value(self, size: int) -> None:
+        value = b"[%b]" % (b"1" * (size + 1))
+        if self.add(msgspec.Raw(value)):
+            self.values.append(value)
+
+    def add(self, entry: str | msgspec.Raw) -> bool:
+        """Whether there was room for it: for texts it ends some day."""
+        if len(self.text) - len("".join(self.kept_texts())) > MAX_BYTES // 2:
+            with pytest.raises(StreaminferError) as refused:
+                self.stream.add(entry)
+            assert refused.value.code == "too_large"
+            return False
+        self.stream.add(entry)
+        self.tokens += 1
+        return True
+
+    def kept_texts(self) -> list[str]:
+        """Those that can still be read one by one."""
+        stream = self.stream
+        events = stream.events(stream.floor, stream.deltas - 1) if stream.floor < stream.deltas else []
+        return [event.text for event in events if isinstance(event, Delta)]
 
     @rule()
     def come_late(self) -> None:
@@ -165,16 +222,22 @@ class Machine(RuleBasedStateMachine):
         assert self.stream.delivered == self.token_ids
         for reader in self.readers:
             assert self.text.startswith(reader.text)
-            assert self.token_ids[reader.tokens_missed :][: len(reader.token_ids)] == reader.token_ids
+            if not self.runs:
+                assert self.token_ids[reader.tokens_missed :][: len(reader.token_ids)] == reader.token_ids
+            assert self.values[reader.values_missed :][: len(reader.values)] == reader.values
             if reader.terminal is not None:
                 assert reader.terminal is self.stream.terminal
                 assert reader.text == self.text
-                assert reader.token_ids == self.token_ids[reader.tokens_missed :]
+                assert self.runs or reader.token_ids == self.token_ids[reader.tokens_missed :]
+                assert reader.values == self.values[reader.values_missed :]
+                assert reader.times == self.tokens - reader.tokens_missed
 
     @invariant()
     def what_is_kept_is_bounded(self) -> None:
         if hasattr(self, "stream"):
-            assert self.stream.log.nbytes <= MAX_BYTES + 24 * len(self.token_ids) + len(self.text) + 64
+            longest = max(map(len, self.values), default=0)
+            bound = MAX_BYTES + 24 * len(self.token_ids) + len(self.text) + 64
+            assert self.stream.log.nbytes <= (MAX_BYTES + 2 * (longest + 200) if self.runs else bound)
 
     @invariant()
     def it_waits_only_when_all_lag(self) -> None:
@@ -199,6 +262,7 @@ class Machine(RuleBasedStateMachine):
             reader.begin()
             reader.read()
             assert reader.text == self.text
+            assert self.values[reader.values_missed :] == reader.values
             assert reader.terminal is self.stream.terminal
 
 

@@ -21,7 +21,7 @@ from jupyter_streaminfer.protocol import (
     Tokens,
     TopLogprob,
 )
-from jupyter_streaminfer.workers import ModelSpec, OnDeath, OnEvents
+from jupyter_streaminfer.workers import ModelSpec, OnDeath, OnEvents, OnProgress
 
 SCORES = [TokenLogprobs(token, f"t{token}", -0.5 * token, [TopLogprob(token, f"t{token}", -0.1)]) for token in range(5)]
 
@@ -35,7 +35,7 @@ class ScriptedWorker:
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
 
-    async def start(self, on_events: OnEvents, on_death: OnDeath) -> ModelInfo:
+    async def start(self, on_events: OnEvents, on_death: OnDeath, on_progress: OnProgress) -> ModelInfo:
         self.on_events = on_events
         return ModelInfo("generate", "Script", 0, 0, "cpu", "float32")
 

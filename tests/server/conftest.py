@@ -60,11 +60,23 @@ def extension_traits() -> dict[str, Any]:
 
 
 @pytest.fixture
-def jp_server_config(server_traits: dict[str, Any], extension_traits: dict[str, Any]) -> Config:
+def frames() -> str:
+    """Who parses the WebSocket's frames; tests that must hold for either go through both."""
+    return "auto"
+
+
+@pytest.fixture
+def jp_server_config(server_traits: dict[str, Any], extension_traits: dict[str, Any], frames: str) -> Config:
     return Config(
         {
             "ServerApp": {"jpserver_extensions": {"jupyter_streaminfer": True}, **server_traits},
-            "StreaminferApp": {"cache_bytes": 160 * 2**20, "threads": 1, "placement": "thread", **extension_traits},
+            "StreaminferApp": {
+                "cache_bytes": 160 * 2**20,
+                "threads": 1,
+                "placement": "thread",
+                "frames": frames,
+                **extension_traits,
+            },
         }
     )
 

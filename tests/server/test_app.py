@@ -92,17 +92,18 @@ class TestPreload:
         return {"preload": ["no-such-model"]}
 
     async def test_a_model_that_cannot_be_loaded_stops_nothing(self, app: StreaminferApp, request_api, caplog) -> None:
-        await asyncio.wait_for(asyncio.gather(*app._loads), TIMEOUT_S)
+        await asyncio.wait_for(asyncio.gather(*app._loads, return_exceptions=True), TIMEOUT_S)
         assert "no-such-model" in logged(caplog)
         assert (await request_api("api", "health"))[0] == 200
 
 
-async def test_jupyters_own_pings_are_off(app: StreaminferApp, connect) -> None:
+@pytest.mark.parametrize("frames", ["tornado"])
+async def test_jupyters_own_pings_are_off(app: StreaminferApp, connect, frames: str) -> None:
     """Ours replace them; Tornado would take Jupyter's milliseconds for seconds."""
     await connect()
     [connection] = app.connections
-    assert connection.transport.ping_callback is None
-    assert connection.transport.ws_connection._ping_coroutine is None
+    assert connection.transport.handler.ping_callback is None
+    assert connection.transport._ping_coroutine is None
 
 
 async def test_work_keeps_the_server_alive_and_an_idle_socket_does_not(

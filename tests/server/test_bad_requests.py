@@ -14,6 +14,11 @@ LENGTH = 1500
 """Tokens of the stream that runs meanwhile: more than are made while a bad request is answered."""
 
 
+@pytest.fixture(params=["tornado", "picows"])
+def frames(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def generate(**fields: object) -> bytes:
     return json.dumps({"type": "generate", "id": "bad", "model": "tiny", "prompt": "a", **fields}).encode()
 
@@ -166,7 +171,7 @@ async def test_a_bad_request_costs_only_itself(engine: Engine, connect, name: st
 
 async def test_a_text_frame_that_is_not_utf8_does_not_end_the_connection(engine: Engine, connect) -> None:
     """Tornado decodes text frames before any handler sees them and drops the whole connection, and every
-    stream on it, where one is not UTF-8. `TextProtocol` overrides a private method of Tornado's to
+    stream on it, where one is not UTF-8. `TornadoFrames` overrides a private method of Tornado's to
     prevent that; a Tornado that renames it would silently bring the old behaviour back.
     """
     socket = await connect()

@@ -15,6 +15,11 @@ from jupyter_streaminfer.server.connection import OUTBOX_BYTES, Connection
 from .conftest import TIMEOUT_S
 
 
+@pytest.fixture(params=["tornado", "picows"])
+def frames(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def is_terminal(message: dict[str, Any]) -> bool:
     return message["type"] in ("completed", "cancelled", "failed", "incomplete")
 
@@ -176,7 +181,10 @@ class GatedTransport:
         self.gate = asyncio.Event()
         self.more = asyncio.Condition()
 
-    async def send(self, frames: list[bytes]) -> None:
+    def send(self, frames: list[bytes]) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._send(frames))
+
+    async def _send(self, frames: list[bytes]) -> None:
         await self.gate.wait()
         async with self.more:
             self.sent += frames

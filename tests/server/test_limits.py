@@ -19,8 +19,15 @@ class Listening:
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clients: list[str] = []
-        for name in ("generate", "continue_", "predict", "embed", "score"):
+        for name in ("generate", "continue_"):
             monkeypatch.setattr(engine, name, self._noting(getattr(engine, name)))
+        ask = engine.ask
+
+        def noting(request: Any, client: str, on_answer: Any) -> Any:
+            self.clients.append(client)
+            return ask(request, client, on_answer)
+
+        monkeypatch.setattr(engine, "ask", noting)
 
     def _noting(self, method: Any) -> Any:
         async def noting(request: Any, client: str = "nobody") -> Any:

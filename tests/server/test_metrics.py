@@ -44,9 +44,9 @@ async def test_both_show_the_same(request_api, jp_fetch, engine: Engine, connect
     assert metrics.refused == {
         name.split()[1]: count for name, count in seen.items() if name.startswith("requests_refused_total ")
     }
-    assert seen["num_requests_running tiny"] == 0
-    assert 0 <= seen["kv_cache_usage_perc tiny"] <= 1
-    assert "num_requests_running digits" not in seen, "a predictor has no scheduler"
+    assert seen["num_requests_running tiny 1"] == 0
+    assert 0 <= seen["kv_cache_usage_perc tiny 1"] <= 1
+    assert "num_requests_running digits 1" not in seen, "a predictor has no scheduler"
 
 
 def test_no_number_is_forgotten() -> None:

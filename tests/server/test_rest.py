@@ -19,8 +19,12 @@ async def test_a_model_from_load_to_unload(request_api, app, tiny_llama: Path) -
     status, loaded = await request_api("api", "models", method="POST", body=body, request_timeout=120)
     assert (status, loaded["name"], loaded["state"]) == (200, "mine", "ready")
     assert loaded["info"]["task"] == "generate"
-    assert await request_api("api", "models", "mine") == (200, loaded)
-    assert await request_api("api", "models") == (200, {"models": [loaded]})
+    status, one = await request_api("api", "models", "mine")
+    [listed] = (await request_api("api", "models"))[1]["models"]
+    assert status == 200
+    for later in (one, listed):
+        assert loaded == later | {"age_s": loaded["age_s"], "idle_s": loaded["idle_s"]}
+        assert later["age_s"] >= loaded["age_s"]
     assert await request_api("api", "models", "mine", method="DELETE") == (204, None)
     status, error = await request_api("api", "models", "mine")
     assert (status, error["code"], error["retryable"]) == (404, "model_not_found", False)

@@ -1,6 +1,7 @@
 """Streams on the native WebSocket that outlive what happens to them: slow readers, deadlines, a log that shrank."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -11,6 +12,11 @@ from jupyter_streaminfer.protocol import Generate
 
 from .conftest import ended
 from .test_connection import GREEDY, is_terminal, text
+
+
+@pytest.fixture(params=["tornado", "picows"])
+def frames(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def notices(messages: list[dict[str, Any]]) -> list[str]:
@@ -68,6 +74,22 @@ class TestAcks:
         assert (answer["type"], answer["code"]) == ("error", "invalid_request")
 
 
+class Gated:
+    """A transport whose writes take as long as somebody says."""
+
+    def __init__(self, write: Callable[[list[bytes]], Coroutine[Any, Any, None]]) -> None:
+        self._write = write
+
+    def send(self, frames: list[bytes]) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._write(frames))
+
+    def close(self, code: int, reason: str) -> None:
+        """The test's connection is dropped."""
+
+    def abort(self) -> None:
+        """The same."""
+
+
 class TestBelowTheFloor:
     @pytest.fixture
     def extension_traits(self) -> dict[str, Any]:
@@ -97,11 +119,12 @@ class TestBelowTheFloor:
         [connection] = app.connections
         gate, send = asyncio.Event(), connection.transport.send
 
-        async def gated(frames: list[bytes]) -> None:
+        async def pass_on(frames: list[bytes]) -> None:
             await gate.wait()
-            await send(frames)
+            if (full := send(frames)) is not None:
+                await full
 
-        monkeypatch.setattr(connection.transport, "send", gated)
+        monkeypatch.setattr(connection, "transport", Gated(pass_on))
         request = {**GREEDY, "id": "g", "max_tokens": 3000, "detached": True}
         stream = await engine.generate(msgspec.convert(request, Generate))
         socket.send(type="attach", id="a", stream=stream.id)

@@ -22,6 +22,7 @@ def snapshot(**changes: Any) -> Snapshot:
         "state": "completed",
         "figures": Figures.of([]),
         "error": None,
+        "progress": None,
         "resumable": False,
     }
     return Snapshot(**(fields | changes))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from jupyter_streaminfer.inference.runtime import Runtime
 from jupyter_streaminfer.protocol import JobEvent
 from jupyter_streaminfer.workers import ModelSpec, child
+from jupyter_streaminfer.workers.progress import Progress
 
 
 def stall() -> None:
@@ -41,10 +42,10 @@ def main() -> None:
     fault = FAULTS[sys.argv.pop(1)]
     load = child.load
 
-    def load_faulty(spec: ModelSpec) -> Runtime:
+    def load_faulty(spec: ModelSpec, progress: Progress) -> Runtime:
         print("loading, says standard output")
         print("and says standard error: \x1b[2J" + "x" * 10_000, file=sys.stderr)
-        runtime = load(spec)
+        runtime = load(spec, progress)
 
         def step() -> list[JobEvent]:
             fault()

@@ -28,6 +28,7 @@ from jupyter_streaminfer.protocol import (
 )
 from jupyter_streaminfer.workers import ModelSpec, create
 from jupyter_streaminfer.workers.loading import load
+from jupyter_streaminfer.workers.progress import Progress
 
 MODELS = Path(__file__).parents[2] / "jupyter_streaminfer" / "models"
 
@@ -46,7 +47,7 @@ def jobs() -> list[Job]:
 
 def alone(folder: Path) -> list[JobEvent]:
     """What a runtime says of the jobs without any worker, in this thread."""
-    runtime = load(ModelSpec(NAME, "1", folder))
+    runtime = load(ModelSpec(NAME, "1", folder), Progress(lambda progress: None))
     events = [event for each in jobs() if (event := runtime.submit(each))]
     while runtime.due_in() is not None:
         events += runtime.step()

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from worker_log import NAME, Log, job
 
+from jupyter_streaminfer.inference.faults import HungError
 from jupyter_streaminfer.inference.generator import Generator
 from jupyter_streaminfer.protocol import Finished, JobEvent, StreaminferError, Tokens
 from jupyter_streaminfer.workers import ModelSpec, ThreadWorker
+from jupyter_streaminfer.workers.thread import _loss
 
 
 @pytest.fixture
@@ -90,3 +92,10 @@ async def test_a_thread_that_breaks_says_what_it_had_and_can_be_stopped(
     await log.until(Finished, 1)
     assert log.tokens("j")[: len(told)] == told
     await another.stop()
+
+
+def test_threads_that_hang_are_a_loss_that_another_thread_would_not_mend() -> None:
+    loss = _loss(HungError("33 of its generators were cancelled and come to no yield"))
+    assert not loss.restartable
+    assert "restart the server" in str(loss)
+    assert _loss(RuntimeError("anything else")).restartable

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from jupyter_streaminfer.engine import Stream
-from jupyter_streaminfer.protocol import Completed, Delta, TokenLogprobs
+from jupyter_streaminfer.protocol import Completed, Delta, Generate, TokenLogprobs
 from jupyter_streaminfer.server.openai.usage import usage
 
 DONE = b"data: [DONE]\n\n"
@@ -83,6 +83,6 @@ class Form(ABC):
 
 def logprobs_of(stream: Stream) -> list[TokenLogprobs] | None:
     """Those of every token of a stream; None where they were not asked for."""
-    if stream.request.logprobs is None:
+    if not isinstance(stream.request, Generate) or stream.request.logprobs is None:
         return None
     return (stream.delta(0, stream.deltas - 1).logprobs or []) if stream.deltas else []

@@ -1,0 +1,131 @@
+"""Bars of what is under way: who draws them, and where there are none."""
+
+import asyncio
+import io
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from jupyter_streaminfer.client import progress
+from jupyter_streaminfer.client.loop import IOLoop
+from jupyter_streaminfer.client.progress import Report, Step, polled, run_with_bar
+from jupyter_streaminfer.protocol import StreaminferError
+
+
+class Terminal(io.StringIO):
+    """A terminal that knows when it showed something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.showed = threading.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if "m: reading" in text:
+            self.showed.set()
+        return super().write(text)
+
+
+@pytest.fixture
+def loop() -> Any:
+    loop = IOLoop()
+    yield loop
+    loop.stop()
+
+
+async def reporting(report: Report) -> str:
+    report(Step("m: starting", 0, 0))
+    report(Step("m: reading", 5 * 2**20, 10 * 2**20))
+    return "done"
+
+
+def test_a_bar_is_drawn_in_a_terminal(loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "DELAY_S", 0.0)
+
+    async def until_shown(report: Report) -> str:
+        while not screen.showed.is_set():
+            await reporting(report)
+            await asyncio.sleep(0.01)
+        return "done"
+
+    assert run_with_bar(loop, until_shown, shown=True) == "done"
+    assert "5.00M/10.0M" in screen.getvalue()
+
+
+def test_a_log_has_none(loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(progress, "DELAY_S", 0.0)
+    assert run_with_bar(loop, reporting, shown=True) == "done"
+    assert log.getvalue() == ""
+
+
+def test_what_is_quick_has_none(loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "DELAY_S", 3600.0)
+    assert run_with_bar(loop, reporting, shown=True) == "done"
+    assert "m: " not in screen.getvalue()
+
+
+def test_it_is_drawn_by_the_thread_that_waits(loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[threading.Thread] = []
+
+    class Bar:
+        total, bar_format, n = None, None, 0
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def set_description_str(self, *_: object, **__: object) -> None:
+            drawn.append(threading.current_thread())
+
+        def update(self, n: float) -> None: ...
+
+    monkeypatch.setattr(progress, "bar", lambda text: Bar())
+    run_with_bar(loop, reporting, shown=True)
+    assert drawn == [threading.current_thread()] * 2
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_what_fails_is_raised(loop: IOLoop, shown: bool) -> None:
+    async def failing(report: Report) -> None:
+        raise StreaminferError("internal", "broken")
+
+    with pytest.raises(StreaminferError, match="broken"):
+        run_with_bar(loop, failing, shown=shown)
+
+
+async def test_looking_ends_with_the_work_and_cannot_make_it_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "DELAY_S", 0.0)
+    monkeypatch.setattr(progress, "POLL_S", 0.0)
+    looked, steps = asyncio.Event(), list[Step]()
+    looks = 0
+
+    async def look() -> Step | None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise StreaminferError("internal", "no answer")
+        if looks > 3:
+            looked.set()
+        return Step("m", looks, 10) if looks > 2 else None
+
+    async def work() -> int:
+        await looked.wait()
+        return 7
+
+    assert await polled(work(), look, steps.append) == 7
+    before = looks
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert looks == before
+    assert steps[0] == Step("m", 3, 10)

@@ -1,0 +1,99 @@
+"""What a page shows of a run, as the widget's script draws it: nothing of it is taken for anything but text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+STATIC = Path(__file__).parents[2] / "jupyter_streaminfer" / "widgets" / "static"
+HOSTILE = '<img src="x" onerror="document.title = \'run\'">'
+
+PAGE = """
+const listeners = [];
+window.traits = TRAITS;
+const model = {
+  get: name => window.traits[name],
+  set: changes => Object.assign(window.traits, changes),
+  save_changes: () => undefined,
+  send: content => { window.sent = content.type; },
+  on: (event, callback) => listeners.push(callback),
+  off: () => undefined
+};
+window.update = changes => { Object.assign(window.traits, changes); listeners.forEach(callback => callback()); };
+widget.render({ model, el: document.body });
+"""
+
+
+def snapshot(**changes: Any) -> dict[str, Any]:
+    """A run that a kernel shows by itself, as the page reaches no server."""
+    return {
+        "stream": "st_1",
+        "epoch": "e",
+        "request": {"type": "run", "id": "r1", "model": "train", "inputs": [1]},
+        "begun": None,
+        "text": "",
+        "state": "streaming",
+        "figures": None,
+        "error": None,
+        "progress": None,
+        "resumable": False,
+        "server": False,
+        "direct": False,
+        **changes,
+    }
+
+
+@pytest.fixture
+def show(page: Page) -> Any:
+    """Draws a snapshot in an empty page; further ones with ``update``."""
+    if not (STATIC / "token_stream.js").exists():
+        pytest.skip("the UI tests need the package's scripts: python hatch_build.py")
+    script = (STATIC / "token_stream.js").read_text()
+
+    def show(**changes: Any) -> Page:
+        page.set_content("<body></body>")
+        page.add_style_tag(path=STATIC / "token_stream.css")
+        source = json.dumps("data:text/javascript;charset=utf-8," + quote(script))
+        code = f"const {{ default: widget }} = await import({source});\n"
+        page.add_script_tag(type="module", content=code + PAGE.replace("TRAITS", json.dumps(snapshot(**changes))))
+        page.wait_for_selector(".jp-TokenStream-text")
+        return page
+
+    return show
+
+
+def test_progress_is_a_bar_that_a_reader_of_the_page_is_told_of(show: Any) -> None:
+    page = show(progress={"value": 0.25, "message": f"epoch 1 {HOSTILE}"})
+    bar = page.get_by_role("progressbar", name="Progress")
+    assert bar.get_attribute("aria-valuenow") == "25"
+    assert bar.get_attribute("aria-valuetext") == f"25 %: epoch 1 {HOSTILE}"
+    assert bar.inner_text() == f"epoch 1 {HOSTILE}"
+    page.evaluate("update({ progress: { value: 0.5, message: '' } })")
+    page.wait_for_function("document.querySelector('[role=progressbar]').getAttribute('aria-valuenow') === '50'")
+    assert bar.inner_text() == "50 %"
+    page.evaluate("update({ state: 'completed' })")
+    bar.wait_for(state="hidden")
+    assert page.title() == ""
+
+
+def test_values_are_lines_of_text(show: Any) -> None:
+    page = show(text=json.dumps({"loss": HOSTILE}) + "\n")
+    page.wait_for_function("document.querySelector('[role=log]').textContent !== ''")
+    assert page.get_by_role("log").text_content() == json.dumps({"loss": HOSTILE}) + "\n"
+    assert page.locator("img").count() == 0
+    assert page.get_by_role("progressbar").count() == 0
+    assert page.title() == ""
+
+
+def test_a_run_is_retried_and_never_continued(show: Any) -> None:
+    page = show(state="incomplete", text="so far")
+    page.get_by_role("button", name="Retry").click()
+    assert page.evaluate("window.sent") == "retry"
+    assert page.get_by_role("button", name="Continue").count() == 0
