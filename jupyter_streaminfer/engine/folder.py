@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct
+
 from jupyter_streaminfer.protocol import FACTORY_PATTERN, NAME_PATTERN, StreaminferError
 
 BUNDLED = Path(__file__).parents[1] / "models"
 """The models that come with the package, a folder each."""
+LIGHT = ("MlpClassifier", "ExportedProgram")
+"""Architectures of networks that load without an interpreter of their own to be started, and compute in few calls."""
+LIGHT_BYTES = 64 * 2**20
+"""Weights of a light one at most."""
+MAX_CONFIG_BYTES = 1024 * 1024
 MODEL_FILES = (".pt2", ".pt", ".ts", ".skops")
 """How the names of files end that are models by themselves."""
+
+
+class _Config(Struct):
+    architectures: list[str] = []
+
+
+_architectures = msgspec.json.Decoder(_Config)
 
 
 def model_folder(name: str, path: str | None) -> Path:
@@ -51,3 +66,15 @@ def model_folder(name: str, path: str | None) -> Path:
 def is_factory(path: Path) -> bool:
     """Whether that is a ``module:function``."""
     return FACTORY_PATTERN.fullmatch(str(path)) is not None
+
+
+def is_light(path: Path) -> bool:
+    """Whether it is a folder of a small network for predictions, which starts in milliseconds where torch is there."""
+    config, weights = path / "config.json", path / "model.safetensors"
+    try:
+        if config.stat().st_size > MAX_CONFIG_BYTES or weights.stat().st_size > LIGHT_BYTES:
+            return False
+        found = _architectures.decode(config.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return False  # the load will say what is wrong with it
+    return len(found.architectures) == 1 and found.architectures[0] in LIGHT

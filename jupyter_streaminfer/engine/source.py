@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from jupyter_streaminfer.engine.config import EngineConfig
 from jupyter_streaminfer.engine.entry import LATEST, Entry
-from jupyter_streaminfer.engine.folder import is_factory, model_folder
+from jupyter_streaminfer.engine.folder import is_factory, is_light, model_folder
 from jupyter_streaminfer.engine.model import SOON_MS, Model
 from jupyter_streaminfer.protocol import VERSION_PATTERN, LoadModel, Placement, StreaminferError
 from jupyter_streaminfer.workers import ModelSpec
 
 DEFAULT_PLACEMENT: Placement = "process"
-"""Where a model computes when nobody says: `docs/workers.md` has the measurements that decided it."""
+"""Where a model computes when nobody says, unless it is light; `docs/workers.md` has the measurements for it."""
 
 
 def spec_of(request: LoadModel, config: EngineConfig, entry: Entry | None) -> ModelSpec:
@@ -31,9 +31,10 @@ def spec_of(request: LoadModel, config: EngineConfig, entry: Entry | None) -> Mo
         return ModelSpec(request.name, version, before.path, dtype, placement, config, signature, arguments)
     folder = model_folder(request.name, request.path)
     placement = request.placement if request.placement != "auto" else config.placement
-    if placement == "auto" or (request.placement == "auto" and is_factory(folder)):
-        # Code that is not ours and may hang: a process can be ended.
-        placement = DEFAULT_PLACEMENT
+    if request.placement == "auto" and is_factory(folder):
+        placement = DEFAULT_PLACEMENT  # code that is not ours and may hang: a process can be ended
+    elif placement == "auto":
+        placement = "thread" if is_light(folder) else DEFAULT_PLACEMENT
     return ModelSpec(
         request.name, version, folder, request.dtype, placement, config, request.signature, request.arguments
     )
