@@ -209,10 +209,12 @@ class Engine(Lifecycle):
         if self._refusing_until is not None:
             self._refuse_when_stopping()
         model = self._registry.resolve(request.model, client, request.key if isinstance(request, Predict) else None)
-        key, known = self._traffic.cached(request, model)
-        if known is not None:
-            self._admission.admit(client, 0, Backlog()).close()
-            return asyncio.get_running_loop().call_soon(on_answer, known)
+        key = None
+        if isinstance(request, Predict) and request.cache:
+            key, known = self._traffic.cached(request, model)
+            if known is not None:
+                self._admission.admit(client, 0, Backlog()).close()
+                return asyncio.get_running_loop().call_soon(on_answer, known)
         ticket = self._admission.admit(client, cost(request), self._backlog(model))
         if key is not None:
             on_answer = self._traffic.keeping(key, model, on_answer)

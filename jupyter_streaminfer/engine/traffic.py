@@ -90,10 +90,8 @@ class Traffic:
 
     # Questions.
 
-    def cached(self, request: Asked, model: Model) -> tuple[Key | None, Result | None]:
-        """Where the answer to a request is kept, if it asks for that, and the answer, if it is there."""
-        if not isinstance(request, Predict) or not request.cache:
-            return None, None
+    def cached(self, request: Predict, model: Model) -> tuple[Key, Result | None]:
+        """Where the answer to a request that asks for it is kept, and the answer, if it is there."""
         key = self.cache.key(model, bytes(request.inputs))
         if (outputs := self.cache.get(key)) is None:
             return key, None

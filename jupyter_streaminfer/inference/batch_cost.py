@@ -63,4 +63,4 @@ class BatchCost:
             self.per_row = max(0.0, (self._product / self._weight - rows * seconds) / variance)
         # Batches of one size tell nothing of the slope: it stays what it was, but for what the line must pass through.
         self.per_row = min(self.per_row, seconds / rows)
-        self.fixed = seconds - self.per_row * rows
+        self.fixed = max(0.0, seconds - self.per_row * rows)  # rounding alone can make it less than nothing

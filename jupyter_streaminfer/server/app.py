@@ -39,6 +39,7 @@ from jupyter_streaminfer.server.prometheus import EngineCollector
 from jupyter_streaminfer.server.reload import HangUp
 from jupyter_streaminfer.server.secret import Secret
 from jupyter_streaminfer.server.takeover import available
+from jupyter_streaminfer.server.writes import Writes
 
 T = TypeVar("T")
 
@@ -217,6 +218,7 @@ class StreaminferApp(ExtensionApp):
         self.engine: Engine | None = None
         """There from the start of the server's loop to the end of the extension."""
         self.secret = Secret()
+        self.writes = Writes()
         self.connections: set[Connection] = set()
         """The open WebSockets."""
         self.gate: Gate

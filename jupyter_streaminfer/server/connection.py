@@ -32,6 +32,7 @@ from jupyter_streaminfer.protocol import (
     StreaminferError,
 )
 from jupyter_streaminfer.server.decode import UnreadableRequestError, decode_message
+from jupyter_streaminfer.server.writes import Writes
 
 WRITE_BYTES = 256 * 1024
 """What one write takes at most, beyond its last frame; then the socket has to take it before more is made."""
@@ -68,15 +69,17 @@ class Connection:
         self,
         engine: Callable[[], Engine],
         transport: Transport,
+        writes: Writes,
         max_requests: int,
         on_request: Callable[[], None],
         client: str = "",
     ) -> None:
         """``engine`` raises `StreaminferError` while there is none; ``on_request`` is told of each request for work.
 
-        ``client``: whose requests they are.
+        ``writes`` is shared by all connections. ``client``: whose requests they are.
         """
         self.transport = transport
+        self._writes = writes
         self.client = client
         self._engine = engine
         self._max_requests = max_requests
@@ -265,7 +268,7 @@ class Connection:
         """Have what there is written with the next turn of the loop: all that this one brings, at once."""
         if not self._writing:
             self._writing = True
-            self._loop.call_soon(self._write)
+            self._writes.add(self._write)
 
     def _write(self) -> None:
         self._writing = False

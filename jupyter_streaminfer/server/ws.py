@@ -78,7 +78,12 @@ class WebSocketFrames(StreaminferMixin, WebSocketMixin, WebSocketHandler, Jupyte
         wire = self._protocol if handover is None else handover.frames
         app, client = self.app, self.client
         connection = Connection(
-            lambda: app.engine or self.engine, wire, app.max_requests_per_connection, app.activity.touch, client
+            lambda: app.engine or self.engine,
+            wire,
+            app.writes,
+            app.max_requests_per_connection,
+            app.activity.touch,
+            client,
         )
         self._connection = connection
         app.connections.add(connection)

@@ -6,7 +6,7 @@ import random
 from collections import deque
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jupyter_streaminfer.inference.adaptive import Adaptive
@@ -112,9 +112,16 @@ def test_sizes_that_were_never_measured_are_approached_step_by_step() -> None:
     seen=st.integers(1, 100),
     waiting=st.integers(0, 10**6),
 )
+@example(
+    measured=[(38, 13.0), (37, 1.0), (1, 0.0), (17, 9.0), (7, 0.0), (1, 0.0), (1, 14.0), (27, 93.0), (64, 45.0)],
+    target=1.0,
+    seen=1,
+    waiting=2,
+)
 def test_the_bounds_are_kept_whatever_is_measured(
     measured: list[tuple[int, float]], target: float, seen: int, waiting: int
 ) -> None:
+    """The example's line had, by rounding, a fixed cost below nothing, and of that there is no root."""
     cost = BatchCost()
     for rows, seconds in measured:
         cost.learn(rows, seconds)
