@@ -11,6 +11,7 @@ from tiny_models import ENDLESS
 from jupyter_streaminfer.engine import Engine
 from jupyter_streaminfer.protocol import Generate
 from jupyter_streaminfer.server.connection import OUTBOX_BYTES, Connection
+from jupyter_streaminfer.server.writes import Writes
 
 from .conftest import TIMEOUT_S
 
@@ -199,7 +200,7 @@ class GatedTransport:
 
 async def test_a_socket_that_takes_nothing_gets_merged_deltas(engine: Engine) -> None:
     transport = GatedTransport()
-    connection = Connection(lambda: engine, transport, 10, lambda: None)
+    connection = Connection(lambda: engine, transport, Writes(), 10, lambda: None)
     connection.receive(json.dumps({"type": "ping", "id": "p"}).encode())
     connection.receive(json.dumps({**GREEDY, "id": "g", "max_tokens": 200}).encode())
     await asyncio.sleep(0)  # Its task asks the engine before the reference does, so it is admitted before.
@@ -219,7 +220,7 @@ async def test_a_socket_that_takes_nothing_gets_merged_deltas(engine: Engine) ->
 
 async def test_a_client_that_reads_no_answers_is_read_no_further(engine: Engine) -> None:
     transport = GatedTransport()
-    connection = Connection(lambda: engine, transport, 10, lambda: None)
+    connection = Connection(lambda: engine, transport, Writes(), 10, lambda: None)
     ping = json.dumps({"type": "ping", "id": "p" * 100}).encode()
     sent, wait = 0, None
     while wait is None and sent < 2 * OUTBOX_BYTES:
