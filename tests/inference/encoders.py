@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import torch
 import transformers
+from predicting import predict_job
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from jupyter_streaminfer.inference.load import load_runtime
 from jupyter_streaminfer.inference.predictor import Predictor
 from jupyter_streaminfer.protocol import ErrorInfo, JobFailed, Predicted, Rejected
-from tests.predicting import predict_job
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [

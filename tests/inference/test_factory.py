@@ -15,7 +15,7 @@ from jupyter_streaminfer.protocol import ErrorInfo, Signature, StreaminferError,
 from .encoders import answer, company, load_predictor
 from .modules import Masked, Mlp, rows, seeded
 
-MODULE = "tests.inference.factories"
+MODULE = "inference.factories"
 ALLOWED = (f"{MODULE}:*",)
 
 
@@ -68,7 +68,7 @@ def test_a_generator_function_streams() -> None:
     runtime.close()
 
 
-@pytest.mark.parametrize("allowed", [(), ("tests.inference.factories",), ("other:*",), (f"{MODULE}:mlp2",)])
+@pytest.mark.parametrize("allowed", [(), ("inference.factories",), ("other:*",), (f"{MODULE}:mlp2",)])
 def test_what_is_not_allowed_is_not_imported(allowed: tuple[str, ...]) -> None:
     with pytest.raises(StreaminferError, match=r"c.StreaminferApp.allowed_factories") as refusal:
         load("mlp", allowed_factories=allowed)

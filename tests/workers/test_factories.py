@@ -7,13 +7,13 @@ from typing import Any
 
 import psutil
 import pytest
+from predicting import predict_job, rows
 from worker_log import NAME, Log, until
 
 from jupyter_streaminfer.protocol import LoadProgress, Predicted, Signature, StreaminferError, TensorSpec
 from jupyter_streaminfer.workers import ModelBounds, ModelSpec, ProcessWorker
-from tests.predicting import predict_job, rows
 
-MODULE = "tests.inference.factories"
+MODULE = "inference.factories"
 
 
 def worker_of(name: str, **options: Any) -> ProcessWorker:
