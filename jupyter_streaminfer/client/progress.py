@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -79,6 +80,7 @@ def run_with_bar(io: IOLoop, work: Callable[[Report], Coroutine[Any, Any, T]], *
 
 
 def _draw(steps: queue.SimpleQueue[Step | None]) -> None:
+    began, stage = time.monotonic(), ""
     with bar("") as shown:
         while True:
             try:
@@ -92,6 +94,9 @@ def _draw(steps: queue.SimpleQueue[Step | None]) -> None:
             shown.bar_format = None if step.total else "{desc} {elapsed}"
             shown.set_description_str(step.text + (": " if step.total else ""), refresh=False)
             shown.update(step.done - shown.n)
+            if step.text != stage and time.monotonic() - began >= DELAY_S:
+                stage = step.text
+                shown.refresh()  # by itself tqdm shows what has grown, once it has grown enough
 
 
 async def polled(work: Awaitable[T], look: Callable[[], Awaitable[Step | None]], report: Report) -> T:

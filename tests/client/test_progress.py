@@ -44,6 +44,7 @@ async def reporting(report: Report) -> str:
 
 
 def test_a_bar_is_drawn_in_a_terminal(loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage is shown: tqdm alone, asked to show the same count again and again, once did not for minutes."""
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(progress, "DELAY_S", 0.0)
