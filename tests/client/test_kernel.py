@@ -15,6 +15,16 @@ from jupyter_streaminfer.client import Client, connect
 from .server_process import JupyterServer
 
 WAIT_S = 60
+TELLING = """
+def tell():
+    while not interrupt._watched:
+        time.sleep(0.01)
+    print("begun", flush=True)
+
+interrupt._watched.clear()
+threading.Thread(target=tell).start()
+"""
+"""The beginning of a cell: it says when the cell's reading has begun."""
 
 
 class Kernel:
@@ -110,23 +120,27 @@ def test_kernels_share_one_loaded_model(kernels: list[Kernel], outside: Client) 
 @pytest.mark.parametrize(
     "reading",
     [
-        "for delta in stream: print('read', flush=True)",
-        "for delta in stream: print('read', flush=True); time.sleep(0.2)",
-        "print('read', flush=True); stream.wait()",
-        "print('read', flush=True)\nasync for delta in stream: await asyncio.sleep(0.01)",
-        "print('read', flush=True)\nasync for delta in stream: await asyncio.sleep(30)",
+        "for delta in stream: pass",
+        "for delta in stream: time.sleep(0.2)",
+        "stream.wait()",
+        "async for delta in stream: await asyncio.sleep(0.01)",
+        "async for delta in stream: await asyncio.sleep(30)",
     ],
     ids=["iterating", "in the loop's body", "waiting", "async", "in an async body"],
 )
 def test_interrupting_the_kernel_cancels_the_stream(reading: str, kernels: list[Kernel], outside: Client) -> None:
-    """The interrupt mostly finds the loop's body running, where a generator does not get to know of it."""
+    """The interrupt mostly finds the loop's body running, where a generator does not get to know of it.
+
+    It is sent once the reading has begun: one that came just before it interrupted the cell alone, and the stream ran.
+    """
     kernel = kernels[0]
     id = kernel.run(
-        "import time, asyncio\n"
+        "import time, asyncio, threading\n"
+        "from jupyter_streaminfer.client import interrupt\n"
         f"stream = client.generate('tiny', 'The', max_tokens={ENDLESS}, ignore_eos=True); print(stream.id)"
     )
-    cell = kernel.start(reading)
-    kernel.output(cell, until="read")
+    cell = kernel.start(TELLING + reading)
+    kernel.output(cell, until="begun")
     kernel.interrupt()
     error = kernel.output(cell)["error"]
     assert error is not None

@@ -175,11 +175,15 @@ def test_a_row_iterator_that_raises_is_heard(client: Client) -> None:
 
 
 def test_leaving_early_cancels_what_is_under_way(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer waits for another request: where it came before one, there was nothing to cancel, nor an end."""
     predict, cancelled, asked = client._transport.predict, threading.Semaphore(0), itertools.count()
+    another = asyncio.Event()
 
     async def stuck(request: Predict) -> Result:
         if next(asked) == 0:
+            await another.wait()
             return await predict(request)
+        another.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:

@@ -12,7 +12,7 @@ import pytest
 from lab import Lab, wait_until
 from notebook_page import NotebookPage
 from test_pictures import DARK, LIGHT
-from test_stream_output import MIME, document, holds, newest
+from test_stream_output import ENDLESS, MIME, document, holds, newest
 from wire import Wire, cut
 
 CELL = """
@@ -23,8 +23,6 @@ client.generate({model!r}, "The quick brown fox", max_tokens={tokens}, ignore_eo
 """
 TOKENS = 2400
 """Some seconds on a fast machine."""
-ENDLESS = 30_000
-"""Minutes, as each token takes longer than the one before: for what must still run when the test is done with it."""
 NARROW = {
     "StreaminferApp.window_tokens": 256,
     "StreaminferApp.max_stream_bytes": 32 * 1024,
@@ -284,8 +282,8 @@ class TestAPageThatFallsBehind:
         notebook.run(cells.thread(tokens=ENDLESS))
         notebook.wait_for_state("streaming")
         notebook.wait_for_text()
+        wait_for_notice(notebook, "this page is behind")  # while the kernel reads, nobody is waited for
         notebook.start("kernelmenu:shutdown")
-        wait_for_notice(notebook, "this page is behind")
         wait_for_notice(notebook, "waiting for this page")
         stream = newest(notebook.lab)
         assert status(notebook.lab, stream)["paused"]
