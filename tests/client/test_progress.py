@@ -91,6 +91,8 @@ def test_it_is_drawn_by_the_thread_that_waits(loop: IOLoop, monkeypatch: pytest.
 
         def update(self, n: float) -> None: ...
 
+        def refresh(self) -> None: ...
+
     monkeypatch.setattr(progress, "bar", lambda text: Bar())
     run_with_bar(loop, reporting, shown=True)
     assert drawn == [threading.current_thread()] * 2
