@@ -25,10 +25,10 @@ WIDTHS = (16, 256, 256, 4)
 """The MLP's, input and output included; the peers' is as wide (``predict_peers/batching.py``)."""
 START_S = 120.0
 OURS = {
-    f"ours {frames} {placement}": (frames, placement)
+    f"ours {frames} {placement}": (frames, placement, "asyncio")
     for frames in ("tornado", "picows")
     for placement in ("thread", "process")
-}
+} | {f"ours picows {placement} uvloop": ("picows", placement, "uvloop") for placement in ("thread", "process")}
 PEER_DOORS: dict[str, Literal["websocket", "http"]] = {
     "tornado_echo": "websocket",
     "tornado_batch": "websocket",
@@ -77,9 +77,10 @@ class Subject(ABC):
 class Ours(Subject):
     """Our engine in a Jupyter server of its own."""
 
-    def __init__(self, frames: str, placement: str) -> None:
+    def __init__(self, frames: str, placement: str, loop: str) -> None:
         self.frames = frames
         self.placement = placement
+        self.loop = loop
         self.resources = contextlib.ExitStack()
 
     def start(self, setting: Setting) -> None:
@@ -95,6 +96,8 @@ class Ours(Subject):
             "threads": 1,
         }
         arguments = [f"--StreaminferApp.{name}={value}" for name, value in options.items()]
+        if self.loop == "uvloop":
+            arguments.append(f"--config={configuration(setting.folder)}")
         self.server = self.resources.enter_context(live_server.running(*arguments, log=setting.log))
         self.url, self.token, self.pid = self.server.websocket + "streaminfer/ws", self.server.token, self.server.pid
         self.model = setting.model
@@ -190,6 +193,14 @@ def echo(folder: Path) -> Path:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    return path
+
+
+def configuration(folder: Path) -> Path:
+    """A Jupyter server's configuration that has it run on uvloop."""
+    path = folder / "uvloop_config.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text("from jupyter_streaminfer.server.event_loop import use_uvloop\n\nuse_uvloop()\n")
     return path
 
 

@@ -17,20 +17,25 @@ MAX_IDLE_CLIENTS = 1024
 """Clients without a job of which it is kept how far they are ahead."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Client:
+    name: str
     through: int
     """When its jobs that began are through."""
+    end: int
+    """When all its jobs are through."""
     jobs: int = 0
     """That did not leave, begun or not."""
-    waiting: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Its jobs that did not begin, in the order of their arrival: when each starts and when it is through."""
+    waiting: dict[str, _Job] = field(default_factory=dict)
+    """Its jobs that did not begin, in the order of their arrival."""
 
-    @property
-    def end(self) -> int:
-        """When all its jobs are through."""
-        last = next(reversed(self.waiting.values()), (0, 0))
-        return max(self.through, last[1])
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    client: _Client
+    start: int
+    end: int
+    """When it is through."""
 
 
 class Fairness:
@@ -41,13 +46,13 @@ class Fairness:
         """The latest start of a job that began."""
         self._clients: dict[str, _Client] = {}
         """Those with jobs."""
-        self._client_of: dict[str, str] = {}
+        self._jobs: dict[str, _Job] = {}
         self._idle: OrderedDict[str, int] = OrderedDict()
         """When the jobs of clients without any were through; the longest idle first."""
 
     def __len__(self) -> int:
         """Jobs that did not leave."""
-        return len(self._client_of)
+        return len(self._jobs)
 
     @property
     def clients(self) -> int:
@@ -59,43 +64,47 @@ class Fairness:
 
         `StreaminferError` where one with this id has not left.
         """
-        if job in self._client_of:
+        if job in self._jobs:
             raise under_way(job)
         known = self._clients.get(client)
         if known is None:
-            known = self._clients[client] = _Client(self._idle.pop(client, 0))
-        start = max(self._now, known.end)
-        known.waiting[job] = start, start + cost
+            through = self._idle.pop(client, 0)
+            known = self._clients[client] = _Client(client, through, through)
+        start = known.end if known.end > self._now else self._now
+        known.end = start + cost
         known.jobs += 1
-        self._client_of[job] = client
+        known.waiting[job] = self._jobs[job] = _Job(known, start, known.end)
         return start
 
     def begin(self, job: str) -> None:
         """Count a job as served, once: its cost is its client's even if it leaves early."""
-        known = self._clients[self._client_of[job]]
-        start, end = known.waiting.pop(job, (0, 0))
-        known.through = max(known.through, end)
-        self.advance(start)
+        known = self._jobs[job]
+        client = known.client
+        if client.waiting.pop(job, None) is not None:
+            client.through = max(client.through, known.end)
+        self.advance(known.start)
 
     def advance(self, tag: int) -> None:
         """Let time go on to ``tag``: how far a job that began is served, where it is served in parts."""
-        self._now = max(self._now, tag)
+        if tag > self._now:
+            self._now = tag
 
     def leave(self, job: str) -> None:
         """Forget a job. One that did not begin costs its client nothing, unless later ones of it wait already."""
-        client = self._client_of.pop(job)
-        known = self._clients[client]
-        known.waiting.pop(job, None)
+        known = self._jobs.pop(job).client
+        if known.waiting.pop(job, None) is not None:
+            last = next(reversed(known.waiting.values()), None)
+            known.end = known.through if last is None else max(known.through, last.end)
         known.jobs -= 1
         if known.jobs:
             return
-        del self._clients[client]
+        del self._clients[known.name]
         if not self._clients:
             self._idle.clear()
             self._now = 0
             return
         if known.through > self._now:
-            self._idle[client] = known.through
+            self._idle[known.name] = known.through
         while self._idle and (len(self._idle) > MAX_IDLE_CLIENTS or next(iter(self._idle.values())) <= self._now):
             self._idle.popitem(last=False)
 

@@ -38,8 +38,16 @@ class JupyterServer:
     """Started by the constructor, which returns when its extension answers."""
 
     def __init__(
-        self, folder: Path, *, base_url: str = "/", token: str = "secret-token", port: int = 0, **traits: Any
+        self,
+        folder: Path,
+        *,
+        base_url: str = "/",
+        token: str = "secret-token",
+        port: int = 0,
+        configuration: str = "",
+        **traits: Any,
     ) -> None:
+        """``configuration``: Python that the server reads as its configuration, beside what is here."""
         self.runtime = folder / "runtime"
         self.token = token
         self.headers = {"Authorization": f"token {token}"} if token else {}
@@ -50,6 +58,7 @@ class JupyterServer:
         config = folder / "config"
         for each in (self.runtime, config, folder / "data"):
             each.mkdir(parents=True, exist_ok=True)
+        (config / "jupyter_server_config.py").write_text(configuration)
         (config / "jupyter_server_config.json").write_text(
             json.dumps(
                 {
