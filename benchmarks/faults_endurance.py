@@ -120,7 +120,7 @@ async def engine_endurance(folder: Path, *, requests: int = 5_000, model: str = 
     outcome = Outcome(f"{requests} generations of one or two tokens by an engine in this process, {IN_FLIGHT} at once")
     outcome.equal("tasks afterwards", tasks, left)
     outcome.equal("tasks once the engine is closed", 1, closed)
-    found = [metrics.streams_open, metrics.pending, metrics.queued_tokens, metrics.clients]
+    found = [metrics.streams_open, metrics.pending, metrics.queued_tokens, metrics.active_clients]
     outcome.equal("open streams, pending requests, queued tokens and clients afterwards", [0, 0, 0, 0], found)
     outcome.at_most("streams kept", KEPT, metrics.streams_kept, noisy=False)
     return outcome

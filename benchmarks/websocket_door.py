@@ -17,9 +17,12 @@ import msgspec
 from websocket_frames import next_frame
 from workload import Request
 
-from jupyter_streaminfer.protocol import TERMINAL, Attached, Completed, Delta, Pong, ServerMessage
+from jupyter_streaminfer.protocol import TERMINAL, Attached, Completed, Delta, Notice, Pong, ServerMessage
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+
+ODD = ("repeating", "stalled", "long")
+"""What is said of streams whose weights mean nothing: they go on."""
 
 decode = msgspec.json.Decoder(ServerMessage).decode
 
@@ -116,7 +119,7 @@ class WebSocketDoor(asyncio.Protocol):
         elif isinstance(message, TERMINAL):
             index = self.streams.pop(message.stream)
             self.ended(index, None if isinstance(message, Completed) else str(message))
-        elif not isinstance(message, Pong):
+        elif not isinstance(message, Pong) and not (isinstance(message, Notice) and message.code in ODD):
             self.ended(int(getattr(message, "id", None) or 0), str(message))
 
     def _send(self, opcode: int, payload: bytes) -> None:

@@ -26,6 +26,20 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext jupyter_streaminfer``: the magics ``%%streaminfer`` and ``%streaminfer``."""
+    from jupyter_streaminfer.client import magics
+
+    magics.load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """``%unload_ext jupyter_streaminfer``."""
+    from jupyter_streaminfer.client import magics
+
+    magics.unload(ipython)
+
+
 def _jupyter_server_extension_points() -> list[dict[str, object]]:
     """What the Jupyter server loads."""
     from jupyter_streaminfer.server.app import StreaminferApp

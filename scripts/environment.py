@@ -38,4 +38,6 @@ def install(*requirements: str) -> None:
     if not (PROGRAMS / ("python.exe" if os.name == "nt" else "python")).exists():
         venv.create(FOLDER, with_pip=True)
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
-    run(PROGRAMS / "python", "-m", "pip", "install", *quiet, "--constraint", "constraints.txt", *requirements)
+    # Python compiles what is imported; all that is installed is some ten thousand files more.
+    options = (*quiet, "--no-compile", "--constraint", "constraints.txt")
+    run(PROGRAMS / "python", "-m", "pip", "install", *options, *requirements)

@@ -11,10 +11,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from pathlib import Path
 
 from environment import PROGRAMS, install, run, start
 
-BROWSER_TESTS = "tests/ui"
+Command = tuple[str | Path, ...]
+
+CHECKS: tuple[Command, ...] = (
+    (PROGRAMS / "mypy",),
+    (PROGRAMS / "jlpm", "lint:check"),
+    (PROGRAMS / "pytest", "--nbval", "notebooks", "--nbval-cell-timeout=120"),
+)
+APART = (["tests/ui"], ["tests/server", "tests/client", "tests/widgets"])
+"""The tests of runs of their own. Each run takes about as long as that of all others."""
+TESTS: tuple[Command, ...] = (
+    *((PROGRAMS / "pytest", *folders) for folders in APART),
+    (PROGRAMS / "pytest", *(f"--ignore={folder}" for folders in APART for folder in folders)),
+)
+"""Beside each other, as they mostly wait: for a browser, for a process to start, for time to be over."""
 
 
 def install_chromium() -> None:
@@ -27,21 +43,21 @@ def install_chromium() -> None:
         subprocess.run(words, check=True, **quiet)
 
 
-def run_tests() -> int:
-    """Run all tests, those in the browser beside the others: they mostly wait. Whether one failed."""
-    with tempfile.TemporaryFile() as output:
-        browser = start(PROGRAMS / "pytest", BROWSER_TESTS, output=output)
-        others = start(PROGRAMS / "pytest", "--ignore", BROWSER_TESTS)
-        try:
-            statuses = [others.wait(), browser.wait()]
-        except BaseException:
-            for process in (others, browser):
-                process.terminate()
-                process.wait()
-            raise
-        output.seek(0)
-        print(output.read().decode(errors="replace"), flush=True)
-    return int(any(statuses))
+def run_beside(*commands: Command) -> None:
+    """Run commands beside each other, each one's output printed once it ends; a failure of one ends this program."""
+    with ExitStack() as opened:
+        outputs = [opened.enter_context(tempfile.TemporaryFile()) for _ in commands]
+        waiters = opened.enter_context(ThreadPoolExecutor(len(commands)))
+        ended = {}
+        for command, output in zip(commands, outputs, strict=True):
+            process = start(*command, output=output)
+            opened.callback(process.terminate)  # Does nothing to one that has ended.
+            ended[waiters.submit(process.wait)] = output
+        for each in as_completed(ended):
+            ended[each].seek(0)
+            print(ended[each].read().decode(errors="replace"), flush=True)
+    if any(each.result() for each in ended):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
@@ -52,11 +68,9 @@ if __name__ == "__main__":
     install(".[test]")
     run(PROGRAMS / "ruff", "check")
     run(PROGRAMS / "ruff", "format", "--check")
-    run(PROGRAMS / "mypy")
-    run(PROGRAMS / "jlpm", "lint:check")
     run(PROGRAMS / "python", "scripts/generate_types.py", "--check")
-    run(PROGRAMS / "pytest", "--nbval", "notebooks", "--nbval-cell-timeout=120")
+    run_beside(*CHECKS)
     if len(sys.argv) > 1:
         run(PROGRAMS / "pytest", *sys.argv[1:])
     else:
-        sys.exit(run_tests())
+        run_beside(*TESTS)

@@ -1,1 +1,11 @@
-import './base.css';
+import 'uplot/dist/uPlot.min.css';
+import './theme.css';
+import './dashboard.css';
+import './timeline.css';
+import './markdown.css';
+import './tokenStream.css';
+import './chat.css';
+import './compare.css';
+import './lab.css';
+import './review.css';
+import './progress.css';

@@ -8,6 +8,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tiny_models import build_llama
 
+# Several runs are beside each other, and the models are tiny. More of OpenMP's threads than cores wait for each other
+# without letting go of them: a third of the time went there.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:

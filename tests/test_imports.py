@@ -23,6 +23,7 @@ EXCEPTIONS = {
     ("client/embedded_store.py", "engine"): "its store, as a type",
     ("client/publish.py", "inference"): "the writer of a module's files, imported when one is published",
     ("client/stream.py", "widgets"): "a stream's display, imported when it is shown",
+    ("client/widget_calls.py", "widgets"): "the widgets of a client, imported when one is made",
 }
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from jupyter_streaminfer.client.client import Client
 from jupyter_streaminfer.client.timings import Percentiles
 from jupyter_streaminfer.client.transport import Transport
 from jupyter_streaminfer.protocol import (
@@ -24,6 +25,12 @@ from jupyter_streaminfer.protocol import (
     Notice,
     StreaminferError,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from jupyter_streaminfer.client.client import Client
 
 TOKEN_IDS = 256
 """Prompts are drawn from the first ids, which every tokenizer with a byte alphabet has."""
@@ -72,6 +79,43 @@ class Report:
                 lines.append(f"{name:<6}{times.p50:>10.2f}{times.p95:>10.2f}{times.p99:>10.2f}")
         lines.append(f"{self.tokens_per_second:.1f} tokens/s ({self.tokens} tokens in {self.duration_s:.2f} s)")
         return "\n".join(lines)
+
+
+class LoadTest(list[Report]):
+    """A model under several loads, the lightest first: a list, a table, a frame and a picture."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a load: ``model``, ``open`` (requests at once), ``requests``, ``prompt_tokens``, ``output_tokens``,
+        ``duration_s``, ``tokens_out_per_s``, and ``ttft_`` and ``itl_`` each with ``p50_ms``, ``p95_ms``, ``p99_ms``.
+        """
+        import pandas as pd
+
+        rows = []
+        for report in self:
+            load = report.load
+            row: dict[str, Any] = {
+                "model": report.model,
+                "open": load.concurrency,
+                "requests": load.requests,
+                "prompt_tokens": load.prompt_tokens,
+                "output_tokens": load.output_tokens,
+                "duration_s": report.duration_s,
+                "tokens_out_per_s": report.tokens_per_second,
+            }
+            for name, times in (("ttft", report.ttft_ms), ("itl", report.itl_ms)):
+                for quantile in Percentiles.__dataclass_fields__:
+                    row[f"{name}_{quantile}_ms"] = math.nan if times is None else getattr(times, quantile)
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def plot(self) -> Figure:
+        """TTFT, ITL and tokens/s against the number of requests at once, as a matplotlib figure."""
+        from jupyter_streaminfer.client import plots
+
+        return plots.against_load(self.to_frame())
+
+    def __repr__(self) -> str:
+        return "\n".join(report.table() for report in self)
 
 
 def bench(client: Client, model: str, load: Load) -> Report:

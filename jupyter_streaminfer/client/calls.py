@@ -33,6 +33,11 @@ class Calls:
         """The server's base URL; None for an engine in this process."""
         return self._transport.url
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
     def close(self) -> None:
         """End every reading and free the connection; an engine in this process ends with its last client."""
         if not self._closed:

@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 import msgspec
 import numpy as np
 
+from jupyter_streaminfer.client.alerts_calls import AlertsCalls
 from jupyter_streaminfer.client.encoding import checked, written
 from jupyter_streaminfer.client.loop import IOLoop
+from jupyter_streaminfer.client.metrics_calls import MetricsCalls
 from jupyter_streaminfer.client.options import GenerateOptions, Messages, checked_n
 from jupyter_streaminfer.client.predicting import PredictCalls
 from jupyter_streaminfer.client.publish import PublishCalls
 from jupyter_streaminfer.client.retries import Retries
 from jupyter_streaminfer.client.stream import ClientStream
+from jupyter_streaminfer.client.streams_calls import StreamsCalls
 from jupyter_streaminfer.client.transport import Transport
+from jupyter_streaminfer.client.widget_calls import WidgetCalls
 from jupyter_streaminfer.protocol import (
     Attach,
     Cancel,
@@ -30,18 +34,18 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Health,
     Likelihood,
-    Metrics,
     Run,
     Score,
-    StreamStatus,
     copies,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from jupyter_streaminfer.client.bench import LoadTest
 
-class Client(PublishCalls, PredictCalls):
+
+class Client(PublishCalls, PredictCalls, WidgetCalls):
     """Talks to one engine, in a Jupyter server or in this process; `connect` makes one.
 
     May be used from any thread and inside a running event loop. Every refusal is a `StreaminferError`, whose
@@ -63,9 +67,37 @@ class Client(PublishCalls, PredictCalls):
         """How the engine is."""
         return self._call(self._transport.health())
 
-    def metrics(self) -> Metrics:
-        """What the engine carries, and what it had to do about it since its start."""
-        return self._call(self._transport.metrics())
+    # Each is made anew: one that was kept would keep the client, and a dropped client's connection closes itself.
+
+    @property
+    def metrics(self) -> MetricsCalls:
+        """``client.metrics()`` is what the engine measures of itself now; ``.history()``, ``.to_frame()``,
+        ``.plot()`` of the last minutes, ``.watch(...)`` live.
+        """
+        return MetricsCalls(self)
+
+    @property
+    def alerts(self) -> AlertsCalls:
+        """``client.alerts()`` are the bounds on figures and how they stand; ``.set([...])`` changes them."""
+        return AlertsCalls(self)
+
+    def bench(
+        self,
+        model: str,
+        concurrency: Sequence[int] = (1, 2, 4, 8),
+        *,
+        requests: int = 32,
+        prompt_tokens: int = 64,
+        output_tokens: int = 64,
+    ) -> LoadTest:
+        """How fast a model answers random prompts, with so many requests under way at once: one run for each number.
+
+        ``requests``: of each run, and at least as many as are under way at once.
+        """
+        from jupyter_streaminfer.client.bench import Load, LoadTest, bench
+
+        loads = [Load(each, max(each, requests), prompt_tokens, output_tokens) for each in concurrency]
+        return LoadTest(bench(self, model, load) for load in loads)
 
     # Streams.
 
@@ -187,9 +219,12 @@ class Client(PublishCalls, PredictCalls):
         """End a stream; a closed one stays as it is."""
         self._call(self._cancel(stream_id))
 
-    def streams(self) -> list[StreamStatus]:
-        """Every stream that is kept, open or closed, the oldest first."""
-        return self._call(self._transport.streams())
+    @property
+    def streams(self) -> StreamsCalls:
+        """``client.streams()`` are those that the engine keeps, open or closed, the oldest first; ``.to_frame()``,
+        ``.plot()``.
+        """
+        return StreamsCalls(self)
 
     # Texts that are read and not continued.
 

@@ -14,8 +14,10 @@ from jupyter_streaminfer.client.embedded_store import EmbeddedStore
 from jupyter_streaminfer.client.encoding import checked
 from jupyter_streaminfer.client.errors import ConnectionLostError
 from jupyter_streaminfer.client.loop import IOLoop
-from jupyter_streaminfer.client.transport import Sink, Store
+from jupyter_streaminfer.client.transport import Sink, Store, Watcher
 from jupyter_streaminfer.protocol import (
+    Alert,
+    AlertRules,
     Attach,
     Cancel,
     Continue,
@@ -38,10 +40,15 @@ from jupyter_streaminfer.protocol import (
     Scores,
     StreaminferError,
     StreamStatus,
+    Watch,
+    Watching,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jupyter_streaminfer.engine import Cursor, Engine, Stream
+    from jupyter_streaminfer.engine.sampler import Tick
 
 
 class EmbeddedEngine:
@@ -101,6 +108,8 @@ class EmbeddedTransport:
         """Who asks: the engine is fair between clients."""
         self.store: Store = EmbeddedStore(engine, self._client)
         self._readings: set[Reading] = set()
+        self._watchers: dict[Watcher, Callable[[], None]] = {}
+        """Who is told samples, and what ends that."""
 
     async def generate(self, request: Generate, sink: Sink) -> None:
         """See `Transport.generate`."""
@@ -204,13 +213,48 @@ class EmbeddedTransport:
 
     async def metrics(self) -> Metrics:
         """See `Transport.metrics`."""
-        return self._engine.metrics(connections=0)
+        return self._engine.metrics()
+
+    async def history(self, seconds: float) -> list[Metrics]:
+        """See `Transport.history`."""
+        return self._engine.history(seconds)
+
+    async def alerts(self) -> list[Alert]:
+        """See `Transport.alerts`."""
+        return self._engine.alerts()
+
+    async def set_alerts(self, rules: AlertRules) -> list[Alert]:
+        """See `Transport.set_alerts`."""
+        return self._engine.set_alerts(checked(rules)[0].rules)
+
+    async def watch(self, watcher: Watcher) -> None:
+        """See `Transport.watch`."""
+        from jupyter_streaminfer.engine.sampler import INTERVAL_S
+
+        request, _ = checked(Watch("watch", list(watcher.topics), watcher.history_s))
+
+        def on_tick(tick: Tick) -> None:
+            for topic in request.topics:
+                watcher.sample(tick.sample(topic))
+
+        past = self._engine.history(request.history_s) if "metrics" in request.topics else []
+        watcher.watching(Watching(request.id, INTERVAL_S, past))
+        self._watchers[watcher] = self._engine.watch(on_tick)
+
+    async def unwatch(self, watcher: Watcher) -> None:
+        """See `Transport.unwatch`."""
+        if (unwatch := self._watchers.pop(watcher, None)) is not None:
+            unwatch()
 
     async def close(self) -> None:
         """See `Transport.close`."""
+        gone = ConnectionLostError("The client was closed; what was received is kept.")
         for reading in list(self._readings):
             reading.close()
-            reading.sink.lost(ConnectionLostError("The client was closed; what was received is kept."))
+            reading.sink.lost(gone)
+        for watcher in list(self._watchers):
+            await self.unwatch(watcher)
+            watcher.lost(gone)
 
     def _read(self, stream: Stream, request: Attach, sink: Sink) -> None:
         reading = Reading(stream, request, sink, self._readings)

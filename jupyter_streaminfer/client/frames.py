@@ -1,13 +1,16 @@
-"""A stream as a table."""
+"""Streams as tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jupyter_streaminfer.protocol import Delta, Partial
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from jupyter_streaminfer.client.received import Received
 
 
 def to_frame(deltas: list[Delta]) -> pd.DataFrame:
@@ -40,6 +43,41 @@ def to_frame(deltas: list[Delta]) -> pd.DataFrame:
     frame = frame.astype({"seq": "int64", "token_id": "int64", "at_ms": "float64"})
     frame["itl_ms"] = frame["at_ms"].diff()
     return frame
+
+
+def tokens_frame(streams: Sequence[Received]) -> pd.DataFrame:
+    """One row per token of several streams: ``stream``, ``model``, ``seq``, ``at_ms``, ``ttft_ms``, ``itl_ms``.
+
+    The row of a stream's first token has its TTFT, which is its ``at_ms``; every other one its ITL. ``model`` is as it
+    was asked for, and empty for a stream that was attached to. Of a run these are its texts and values.
+    """
+    import pandas as pd
+
+    names = ["stream", "model", "seq", "at_ms", "ttft_ms", "itl_ms"]
+    rows = []
+    for stream in streams:
+        model = "" if stream.request is None else stream.request.model
+        before: float | None = None
+        # One whose beginning is no longer kept does not tell when its first token came.
+        first = stream.snapshot is None
+        for seq, at in _times(stream):
+            rows.append((stream.id, model, seq, at, at if before is None and first else None, _gap(before, at)))
+            before = at
+    return pd.DataFrame(rows, columns=names).astype({"at_ms": "float64", "ttft_ms": "float64", "itl_ms": "float64"})
+
+
+def _times(stream: Received) -> list[tuple[int, float]]:
+    """Each token's ``seq`` and time."""
+    times = []
+    for piece in stream.pieces:
+        last = piece.seq if isinstance(piece, Partial) or piece.last is None else piece.last
+        each = [piece.at_ms] if isinstance(piece, Partial) else piece.at_ms
+        times += [(min(piece.seq + index, last), at) for index, at in enumerate(each)]
+    return times
+
+
+def _gap(before: float | None, at: float) -> float | None:
+    return None if before is None else at - before
 
 
 def values_frame(partials: list[Partial], values: list[Any]) -> pd.DataFrame:

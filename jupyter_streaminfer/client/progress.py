@@ -47,9 +47,14 @@ def bar(text: str, total: int | None = None, *, unit: str = "B", shown: bool = T
     # That is what it is outside a notebook. There None stands for a terminal alone: a log wants no bars.
     elsewhere = tqdm is tqdm_asyncio
     if not elsewhere and not watched():
-        shown = False  # a bar would stay in the outputs that a notebook is compared by
+        shown = False  # a bar leaves a trace in the outputs that a notebook is compared by
     counts_bytes = unit == "B"
-    return tqdm(
+    kind = tqdm
+    if not elsewhere:
+        from jupyter_streaminfer.client.notebook_bar import NotebookBar
+
+        kind = NotebookBar
+    return kind(
         desc=text,
         total=total,
         unit=unit if counts_bytes else f" {unit}",

@@ -170,10 +170,12 @@ class Received:
         return [piece for piece in self._pieces if isinstance(piece, Delta)]
 
     def plot(self) -> Figure:
-        """When the tokens came, and the time between them, as a matplotlib figure."""
-        from jupyter_streaminfer.client.plot import plot
+        """When the tokens, texts and values came, and the time between them, as a matplotlib figure."""
+        import pandas as pd
 
-        return plot(self.at_ms, "stream" if self.request is None else self.request.model)
+        from jupyter_streaminfer.client import plots
+
+        return plots.timeline(pd.DataFrame({"at_ms": self.at_ms}), "" if self.request is None else self.request.model)
 
     def __repr__(self) -> str:
         text = self.text

@@ -13,9 +13,11 @@ from jupyter_streaminfer.client.encoding import checked
 from jupyter_streaminfer.client.readings import RECONNECT_S
 from jupyter_streaminfer.client.rest import Rest
 from jupyter_streaminfer.client.server_store import ServerStore
-from jupyter_streaminfer.client.transport import Sink, Store
+from jupyter_streaminfer.client.transport import Sink, Store, Watcher
 from jupyter_streaminfer.client.websocket import Connection
 from jupyter_streaminfer.protocol import (
+    Alert,
+    AlertRules,
     Attach,
     Cancel,
     Continue,
@@ -46,6 +48,14 @@ class _Models(msgspec.Struct):
 
 class _Streams(msgspec.Struct):
     streams: list[StreamStatus]
+
+
+class _Samples(msgspec.Struct):
+    samples: list[Metrics]
+
+
+class _Alerts(msgspec.Struct):
+    alerts: list[Alert]
 
 
 class ServerTransport:
@@ -167,6 +177,27 @@ class ServerTransport:
     async def metrics(self) -> Metrics:
         """See `Transport.metrics`."""
         return await self._rest.call("GET", "metrics", Metrics)
+
+    async def history(self, seconds: float) -> list[Metrics]:
+        """See `Transport.history`."""
+        return (await self._rest.call("GET", f"metrics/history?seconds={seconds:g}", _Samples)).samples
+
+    async def alerts(self) -> list[Alert]:
+        """See `Transport.alerts`."""
+        return (await self._rest.call("GET", "alerts", _Alerts)).alerts
+
+    async def set_alerts(self, rules: AlertRules) -> list[Alert]:
+        """See `Transport.set_alerts`."""
+        _, text = checked(rules)
+        return (await self._rest.call("PUT", "alerts", _Alerts, body=text)).alerts
+
+    async def watch(self, watcher: Watcher) -> None:
+        """See `Transport.watch`."""
+        await self._connection.watch(watcher)
+
+    async def unwatch(self, watcher: Watcher) -> None:
+        """See `Transport.unwatch`."""
+        self._connection.unwatch(watcher)
 
     async def close(self) -> None:
         """See `Transport.close`."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_streaminfer.protocol import Interval, ModelStatus, RouteStatus
+from jupyter_streaminfer.protocol import ArmStatus, Interval, ModelStatus, RouteStatus
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 MIB = 2**20
 
@@ -58,7 +59,13 @@ class RouteReport(RouteStatus, frozen=True):
                 else:
                     row[name] = float("nan") if value is None else value
             rows.append(row)
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=_ARM_COLUMNS)
+
+    def plot(self) -> Figure:
+        """Latency, errors and share of each version with their 95 % intervals, as a matplotlib figure."""
+        from jupyter_streaminfer.client import plots
+
+        return plots.arms(self.to_frame())
 
     def __repr__(self) -> str:
         rows = self._rows()
@@ -103,6 +110,11 @@ _COLUMNS = (
 )  # fmt: skip
 _FIGURES = ("weight", "requests", "share", "errors", "latency")
 _INTERVALS = ("share", "error_rate", "latency_ms")
+_ARM_COLUMNS = [
+    column
+    for name in ArmStatus.__struct_fields__
+    for column in ((name, f"{name}_low", f"{name}_high") if name in _INTERVALS else (name,))
+]
 
 
 def _facts(model: ModelStatus) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from jupyter_streaminfer.protocol import (
+    Alert,
+    AlertRules,
     Attach,
     Attached,
     BeginUpload,
@@ -28,12 +30,15 @@ from jupyter_streaminfer.protocol import (
     Route,
     RouteStatus,
     Run,
+    Sample,
     Score,
     Scores,
     StoredModel,
     StreaminferError,
     StreamStatus,
+    Topic,
     UploadStatus,
+    Watching,
 )
 
 
@@ -76,6 +81,30 @@ class Sink(Protocol):
 
     def lost(self, error: StreaminferError) -> None:
         """Nothing more will come, although the stream may go on without this reader."""
+
+
+class Watcher(Protocol):
+    """Where samples go. Called on the I/O loop, and never blocks it."""
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """What it is to be told of."""
+
+    @property
+    def history_s(self) -> float:
+        """How far back the `Watching` that it is told reaches, in seconds."""
+
+    def watching(self, watching: Watching) -> None:
+        """The first thing that is told: samples begin. Told again after each lost connection."""
+
+    def sample(self, sample: Sample) -> None:
+        """A sample."""
+
+    def interrupted(self, error: StreaminferError) -> None:
+        """The connection was lost, and is looked for again."""
+
+    def lost(self, error: StreaminferError) -> None:
+        """Nothing more will come."""
 
 
 class Transport(Protocol):
@@ -152,5 +181,20 @@ class Transport(Protocol):
     async def metrics(self) -> Metrics:
         """What the engine carries, and what it had to do about it."""
 
+    async def history(self, seconds: float) -> list[Metrics]:
+        """The same of the last seconds, the oldest first."""
+
+    async def alerts(self) -> list[Alert]:
+        """The rules and how they stand."""
+
+    async def set_alerts(self, rules: AlertRules) -> list[Alert]:
+        """Put these rules in the place of those that were asked for before."""
+
+    async def watch(self, watcher: Watcher) -> None:
+        """Have a watcher told of each sample; returns when it was told `Watching`."""
+
+    async def unwatch(self, watcher: Watcher) -> None:
+        """Tell a watcher nothing more."""
+
     async def close(self) -> None:
-        """Tell every sink that it is over, and free what the transport holds."""
+        """Tell every sink and watcher that it is over, and free what the transport holds."""

@@ -11,7 +11,8 @@ from jupyter_streaminfer.client.errors import ConnectionLostError
 from jupyter_streaminfer.client.reading import Reading
 from jupyter_streaminfer.client.readings import RECONNECT_S, Readings
 from jupyter_streaminfer.client.socket import Socket
-from jupyter_streaminfer.client.transport import Sink
+from jupyter_streaminfer.client.transport import Sink, Watcher
+from jupyter_streaminfer.client.watches import Watches
 from jupyter_streaminfer.protocol import (
     Attach,
     Attached,
@@ -27,6 +28,8 @@ from jupyter_streaminfer.protocol import (
     Failed,
     Generate,
     Incomplete,
+    MetricsSample,
+    ModelsSample,
     Notice,
     Ok,
     Partial,
@@ -39,6 +42,8 @@ from jupyter_streaminfer.protocol import (
     Scores,
     ServerMessage,
     StreaminferError,
+    StreamsSample,
+    Watching,
 )
 
 
@@ -59,10 +64,11 @@ class Connection:
         self._opening: dict[str, Reading | None] = {}
         """Those whose answer begins a stream; None where nobody wants that stream any longer."""
         self._readings = Readings(address.url, reconnect_s, self._connect, self._send)
+        self._watches = Watches(address.url, self._connect, self._send)
 
     async def ask(self, request: Predict | Embed | Score | Cancel, text: bytes) -> Reply:
         """Send a request and wait for its one answer."""
-        return await self._send(await self._connect(), request.id, text, None)
+        return await self._send(await self._connect(), request.id, text)
 
     async def open(self, request: Generate | Run | Continue | Attach, text: bytes, sink: Sink) -> None:
         """Send a request that begins a stream, and wait until the sink was told which."""
@@ -74,10 +80,19 @@ class Connection:
                 self._opening[request.id] = None
             raise
 
+    async def watch(self, watcher: Watcher) -> None:
+        """Have a watcher told samples; returns when it was told `Watching`."""
+        await self._watches.add(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Tell a watcher nothing more."""
+        self._watches.remove(watcher)
+
     def close(self) -> None:
         """End the connection and every reading on it, without waiting for the server to say goodbye too."""
         self._give_up(ConnectionLostError("The client was closed; what was received is kept."))
         self._readings.close()
+        self._watches.close()
         if self._connecting is not None:
             self._connecting.cancel()
 
@@ -111,6 +126,7 @@ class Connection:
             )
         )
         self._readings.interrupted(socket.held_s)
+        self._watches.interrupted(ConnectionLostError(f"The connection to {self._address.url} was lost."))
 
     def _give_up(self, error: ConnectionLostError) -> None:
         """Part with the connection and all that was read over it."""
@@ -119,6 +135,7 @@ class Connection:
             socket.close()
         self._fail_asked(error)
         self._readings.lose(error)
+        self._watches.lose(error)
 
     def _fail_asked(self, error: ConnectionLostError) -> None:
         self._opening.clear()
@@ -128,7 +145,7 @@ class Connection:
 
     # What is sent.
 
-    async def _send(self, socket: Socket, id: str, text: bytes, reading: Reading | None) -> Reply:
+    async def _send(self, socket: Socket, id: str, text: bytes, reading: Reading | None = None) -> Reply:
         if socket.ended:
             raise ConnectionLostError(f"The connection to {self._address.url} was lost.")
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -158,6 +175,12 @@ class Connection:
                 self._readings.notice(message)
             case Attached():
                 self._begin(socket, message)
+            case MetricsSample() | ModelsSample() | StreamsSample():
+                self._watches.feed(message)
+            case Watching():
+                # Now: the samples that follow are for those that wait for this answer too.
+                self._watches.began(message)
+                self._answer(message.id, message)
             case Error(id=None):
                 # The server could not read whose it is; it answers in order, so only what still waits can be meant.
                 for id in list(self._asked):

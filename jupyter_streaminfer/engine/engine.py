@@ -10,20 +10,18 @@ from typing import Literal
 
 import msgspec
 
-from jupyter_streaminfer.engine.admission import Admission, Backlog
+from jupyter_streaminfer.engine.admission import Backlog
 from jupyter_streaminfer.engine.config import EngineConfig
 from jupyter_streaminfer.engine.cost import cost
-from jupyter_streaminfer.engine.counts import Counts
 from jupyter_streaminfer.engine.generation import Generation
-from jupyter_streaminfer.engine.lifecycle import Lifecycle
+from jupyter_streaminfer.engine.metrics import Door, legible
 from jupyter_streaminfer.engine.model import Model
+from jupyter_streaminfer.engine.observed import Observed
 from jupyter_streaminfer.engine.question import Answer, Asked, OnAnswer, Pending, Question
 from jupyter_streaminfer.engine.run import RunTask
 from jupyter_streaminfer.engine.store import Store
 from jupyter_streaminfer.engine.stream import Stream
 from jupyter_streaminfer.engine.stream_task import CancelReason, StreamTask
-from jupyter_streaminfer.engine.streams import StreamTable
-from jupyter_streaminfer.engine.traffic import Traffic
 from jupyter_streaminfer.engine.uploads import Uploads
 from jupyter_streaminfer.protocol import (
     Cancelled,
@@ -35,7 +33,6 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Health,
     Incomplete,
-    Metrics,
     ModelStatus,
     Predict,
     Result,
@@ -50,7 +47,7 @@ from jupyter_streaminfer.protocol import (
 )
 
 
-class Engine(Lifecycle):
+class Engine(Observed):
     """Loads models, admits requests to them, and writes what they bring into streams.
 
     Lives on one event loop; every method is to be called there. Every refusal is a `StreaminferError`. ``client``
@@ -62,12 +59,8 @@ class Engine(Lifecycle):
         self.store = Store(self.config, self._versions)
         """The models that were uploaded."""
         self.uploads = Uploads(self.store)
-        self._streams = StreamTable(self.config, lambda stream: self._cancel(stream.id, "abandoned"))
-        self._admission = Admission(self.config)
-        self._traffic = Traffic(self.config, self._registry, self._admission, self._begin, self._finish)
         self._machine = Backlog()
         """What a request comes upon that no cache holds up: the machine alone."""
-        self._counts = Counts()
         self._tasks: dict[str, StreamTask] = {}
         """What open streams come from, by the id of the stream."""
         self._questions = 0
@@ -101,22 +94,38 @@ class Engine(Lifecycle):
 
     async def generate(self, request: Generate, client: str = "") -> Stream:
         """Start a generation; returns its stream once the model has admitted the prompt."""
-        self._refuse_when_stopping()
-        _check(request)
-        model = self._registry.resolve(request.model, client, request.key)
-        seed = secrets.randbits(63) if request.seed is None else request.seed
-        return await self._stream(model, request, client, seed)
+        with self._meter.door(client) as door:
+            self._refuse_when_stopping()
+            _check(request)
+            model = self._registry.resolve(request.model, client, request.key)
+            door.lead(model, self._traffic.arm(request.model, model))
+            seed = secrets.randbits(63) if request.seed is None else request.seed
+            task = self._open(model, request, door, seed)
+        return await _admitted(task)
 
     async def run(self, request: Run, client: str = "") -> Stream:
         """Start a stream of what a model yields; returns it once the model has admitted the inputs."""
-        self._refuse_when_stopping()
-        _check(request)
-        return await self._stream(self._registry.resolve(request.model, client, request.key), request, client)
+        with self._meter.door(client) as door:
+            self._refuse_when_stopping()
+            _check(request)
+            model = self._registry.resolve(request.model, client, request.key)
+            door.lead(model, self._traffic.arm(request.model, model))
+            task = self._open(model, request, door)
+        return await _admitted(task)
 
     async def continue_(self, request: Continue, client: str = "") -> Stream:
         """Start a generation that goes on where another one's stream ended before it was complete."""
-        self._refuse_when_stopping()
-        before = self._streams.get(request.stream)
+        with self._meter.door(client) as door:
+            self._refuse_when_stopping()
+            before = self._continuable(request.stream)
+            model = self._registry.loaded(before.request.model.partition("@")[0], before.version)
+            door.lead(model)
+            task = self._open(model, before.request, door, before.seed, before.delivered)
+        return await _admitted(task)
+
+    def _continuable(self, id: str) -> Stream:
+        """That stream; raises `StreaminferError` where nothing can go on after it."""
+        before = self._streams.get(id)
         if isinstance(before.request, Run):
             raise StreaminferError(
                 "invalid_request",
@@ -132,13 +141,13 @@ class Engine(Lifecycle):
                 "or that ended as incomplete or as failed and resumable.",
                 field="stream",
             )
-        model = self._registry.loaded(before.request.model.partition("@")[0], before.version)
-        return await self._stream(model, before.request, client, before.seed, before.delivered)
+        return before
 
-    async def _stream(
-        self, model: Model, request: Generate | Run, client: str, seed: int = 0, begun: Sequence[int] = ()
-    ) -> Stream:
-        """``begun``: the tokens of the answer that there are already."""
+    def _open(
+        self, model: Model, request: Generate | Run, door: Door, seed: int = 0, begun: Sequence[int] = ()
+    ) -> StreamTask:
+        """Let a request in that a stream answers. ``begun``: the tokens of the answer that there are already."""
+        client = door.client
         self._streams.make_room(sum(not each.admitted.done() for each in self._tasks.values()))
         ticket = self._admission.admit(client, max(0, cost(request) - len(begun)), self._backlog(model))
         stream = Stream(
@@ -150,19 +159,18 @@ class Engine(Lifecycle):
             begun=list(begun),
             window_tokens=self.config.window_tokens,
             max_bytes=self.config.max_stream_bytes,
+            client=legible(client),
+            arm=door.arm,
         )
         kind = Generation if isinstance(request, Generate) else RunTask
-        task = kind(model, stream, client, ticket, self.config, self._counts)
+        account = self._meter.stream(model, door.arm, client)
+        task = kind(model, stream, client, ticket, self.config, self._counts, account)
         task.on_admitted = self._streams.add
         task.on_end = self._ended
         self._tasks[stream.id] = task
         self._begin(model)
         model.dispatch.submit(task)
-        try:
-            return await task.admitted
-        except asyncio.CancelledError:
-            task.cancel("client")
-            raise
+        return task
 
     async def predict(self, request: Predict, client: str = "") -> Result:
         """Answer one request for predictions, computed together with everyone else's."""
@@ -172,14 +180,16 @@ class Engine(Lifecycle):
 
     async def embed(self, request: Embed, client: str = "") -> Embeddings:
         """The embeddings of some texts, computed together with everyone else's requests."""
-        _check(request)
+        with self._meter.door(client):
+            _check(request)
         answer = await self._answer(request, client)
         assert isinstance(answer, Embeddings)  # noqa: S101
         return answer
 
     async def score(self, request: Score, client: str = "") -> Scores:
         """How likely each continuation of a prompt is."""
-        _check(request)
+        with self._meter.door(client):
+            _check(request)
         answer = await self._answer(request, client)
         assert isinstance(answer, Scores)  # noqa: S101
         return answer
@@ -206,21 +216,32 @@ class Engine(Lifecycle):
 
         No task, no future: what thousands of small predictions a second are asked with.
         """
-        if self._refusing_until is not None:
-            self._refuse_when_stopping()
-        model = self._registry.resolve(request.model, client, request.key if isinstance(request, Predict) else None)
+        model, arm = None, ""
+        try:
+            if self._refusing_until is not None:
+                self._refuse_when_stopping()
+            model = self._registry.resolve(request.model, client, request.key if isinstance(request, Predict) else None)
+            arm = self._traffic.arm(request.model, model)
+            return self._ask(request, client, on_answer, model, arm)
+        except StreaminferError as refusal:
+            self._meter.refused(model, arm, client, refusal.code)
+            raise
+
+    def _ask(self, request: Asked, client: str, on_answer: OnAnswer, model: Model, arm: str) -> Pending:
         key = None
         if isinstance(request, Predict) and request.cache:
             key, known = self._traffic.cached(request, model)
             if known is not None:
                 self._admission.admit(client, 0, Backlog()).close()
+                self._meter.known(model, arm, client)
                 return asyncio.get_running_loop().call_soon(on_answer, known)
         ticket = self._admission.admit(client, cost(request), self._backlog(model))
         if key is not None:
             on_answer = self._traffic.keeping(key, model, on_answer)
         on_answer, copy = self._traffic.watch(request, model, on_answer)
         self._questions += 1
-        question = Question(f"q{self._questions}", request, client, model, ticket, on_answer, self._answered)
+        counted = self._meter.asked(model, arm, client)
+        question = Question(f"q{self._questions}", request, client, model, ticket, on_answer, self._answered, counted)
         self._begin(model)
         model.dispatch.submit(question)
         if copy is not None:
@@ -229,6 +250,7 @@ class Engine(Lifecycle):
 
     def _answered(self, question: Question) -> None:
         question.ticket.close()
+        self._meter.answered(question)
         self._finish(question.model)
 
     # Streams.
@@ -241,10 +263,10 @@ class Engine(Lifecycle):
         """Every stream that is kept, the oldest first."""
         return [stream.status() for stream in self._streams]
 
-    def cancel(self, id: str) -> None:
+    def cancel(self, id: str, reason: CancelReason = "client") -> None:
         """End a stream; a closed one stays as it is."""
         self._streams.get(id)
-        self._cancel(id, "client")
+        self._cancel(id, reason)
 
     # The whole.
 
@@ -257,35 +279,6 @@ class Engine(Lifecycle):
         stopping = self._refusing_until is not None
         status: Literal["ok", "degraded", "stopping"] = "stopping" if stopping else "degraded" if lost else "ok"
         return Health(status, __version__, states.count("ready"), self._streams.open, connections)
-
-    def metrics(self, connections: int = 0) -> Metrics:
-        """What the engine carries and what it had to do about it; ``connections`` is what its caller serves."""
-        admission, load, counts = self._admission, self._pressure.last, self._counts
-        return Metrics(
-            connections=connections,
-            streams_open=self._streams.open,
-            streams_kept=len(self._streams),
-            streams_paused=sum(stream.paused for stream in self._streams),
-            log_bytes=self._streams.log_bytes,
-            clients=admission.clients,
-            pending=admission.pending,
-            queued_tokens=admission.queued_tokens,
-            tokens_per_second=round(admission.tokens_per_second, 1),
-            memory_bytes=load.memory_bytes,
-            loop_lag_ms=round(self._lag.worst_ms, 2),
-            admitted=admission.admitted,
-            refused=dict(admission.refused),
-            deadlines=dict(counts.deadlines),
-            slow_consumers=counts.slow_consumers,
-            pauses=counts.pauses,
-            retries=counts.retries,
-            restarts=sum(model.restarts for model in self._registry),
-            cache_hits=self._traffic.cache.hits,
-            cache_misses=self._traffic.cache.misses,
-            cache_bytes=self._traffic.cache.bytes,
-            gpu_utilisation=load.gpu_utilisation,
-            gpu_memory_used=load.gpu_memory_used,
-        )
 
     async def drain(self, timeout_s: float) -> bool:
         """Refuse new work from now on and give what is under way its time; whether all of it came to its end."""
@@ -309,6 +302,7 @@ class Engine(Lifecycle):
         self._streams.clear()
         self._pressure.stop()
         self._lag.stop()
+        self._sampler.stop()
 
     def _refuse_when_stopping(self) -> None:
         if self._refusing_until is not None:
@@ -343,9 +337,13 @@ class Engine(Lifecycle):
 
     def _ended(self, task: StreamTask) -> None:
         del self._tasks[task.stream.id]
+        task.account.ended(task.stream, known=task.known)
         self._streams.closed(task.stream)
         self._traffic.ended(task.stream)
+        self._oddities.ended(task.stream)
         self._finish(task.model)
+        if task.known:
+            self.on_stream_end(task.stream.status())
 
     def _cancel(self, id: str, reason: CancelReason) -> None:
         if (task := self._tasks.get(id)) is not None:
@@ -365,6 +363,15 @@ class Engine(Lifecycle):
                 task.lose(model.error)
             elif isinstance(task, Question):
                 task.refuse(model.error)
+
+
+async def _admitted(task: StreamTask) -> Stream:
+    """Its stream, once the model admitted the input; it ends when nobody waits for it any more."""
+    try:
+        return await task.admitted
+    except asyncio.CancelledError:
+        task.cancel("abandoned")
+        raise
 
 
 def _check(request: Generate | Run | Embed | Score) -> None:

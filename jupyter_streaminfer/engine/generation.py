@@ -22,7 +22,9 @@ class Generation(StreamTask):
         match event:
             case Tokens():
                 self.stream.append(event.token_ids, event.text, event.logprobs)
-                self.ticket.progress(len(event.token_ids))
+                if tokens := len(event.token_ids):
+                    self.account.tokens(tokens, self.stream.log.last_at_ms)
+                self.ticket.progress(tokens)
                 self._deadlines.token()
             case Finished():
                 if event.text:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from jupyter_streaminfer.engine.config import EngineConfig
+from jupyter_streaminfer.engine.counts import LoadCounts
 from jupyter_streaminfer.engine.entry import LATEST, Claim, Entry, Router
 from jupyter_streaminfer.engine.eviction import Eviction
 from jupyter_streaminfer.engine.model import GIVE_UP_S, Model
@@ -39,6 +40,7 @@ class Loads:
         """Told of a version that was unloaded."""
         self.router: Callable[[str], Router | None] = lambda name: None
         """The router of a name, where it has one."""
+        self.counts = LoadCounts()
         self._entries: dict[str, Entry] = {}
         self._last_load: dict[str, asyncio.Task[None]] = {}
         """The load of each name after which the next one is made."""
@@ -157,6 +159,7 @@ class Loads:
             load_timeout_s=self._config.load_timeout_s,
             expected_ms=before.loaded_ms if before else 0.0,
         )
+        model.on_restarted = self._restarted
         model.settings = entry.settings
         if before is not None:
             model.requests, model.asleep = before.requests, before.asleep
@@ -181,13 +184,20 @@ class Loads:
             await self._eviction.make_room(entry, model)
         except StreaminferError as refusal:
             model.state, model.error = "unloaded", refusal.info
+            self.counts.ended["failed"] += 1
             if not known:
                 self._forget(entry, model)
             raise
         try:
             await model.load()
+        except StreaminferError as error:
+            # One that was unloaded before it was loaded neither succeeded nor failed.
+            self.counts.ended["failed"] += error.code != "cancelled"
+            raise
         finally:
             model.reserved_bytes = 0
+        self.counts.ended["ready"] += 1
+        self.counts.took_ms.add(model.loaded_ms)
         model.asleep = False
         entry.became_ready(model.spec.version)
         if claim is not None:
@@ -205,11 +215,14 @@ class Loads:
             load.exception()
         entry.forget_oldest()
 
+    def _restarted(self) -> None:
+        self.counts.restarts += 1
+
     # One takes over from another.
 
     def _take_over(self, entry: Entry, model: Model, claim: Claim) -> None:
         """Have the requests that name no version go to this one from now on, unless another was asked for later."""
-        version = model.spec.version
+        version, before = model.spec.version, entry.latest
         if not entry.activate(version, claim):
             if not entry.needs(version):
                 self._retire(model)
@@ -218,6 +231,7 @@ class Loads:
                 f"Version {version} of model {entry.name!r} could answer, but version {entry.latest} was asked for "
                 "later, so it was not put in its place. Activate it if it should be.",
             )
+        self.counts.swaps += before not in (None, version)
         model.serve()
         self.tidy(entry)
 

@@ -29,6 +29,10 @@ class DeltaLog:
         """How much a reader who has read nothing lags: tokens."""
         self.token_ids = array("q")
         """All of them, those before the floor too."""
+        self.last_at_ms = 0.0
+        """When the latest token came."""
+        self.longest_gap_ms = 0.0
+        """From one token to the next, at most."""
         self._with_logprobs = with_logprobs
         self._snapshot = ""
         self._texts: list[str] = []
@@ -59,8 +63,12 @@ class DeltaLog:
 
     def append(self, token_ids: list[int], text: str, at_ms: float, logprobs: list[TokenLogprobs] | None) -> None:
         """Add one delta of any number of tokens."""
-        if token_ids and not self.token_ids:
-            self._first_at_ms = at_ms
+        if token_ids:
+            if not self.token_ids:
+                self._first_at_ms = at_ms
+            elif (gap := at_ms - self.last_at_ms) > self.longest_gap_ms:
+                self.longest_gap_ms = gap
+            self.last_at_ms = at_ms
         self._texts.append(text)
         self.token_ids.extend(token_ids)
         self._at_ms.extend([at_ms] * len(token_ids))

@@ -80,6 +80,8 @@ class Model:
         """When its load was asked for, and when its last request ended."""
         self.worker: Worker = create(spec)
         self.dispatch = Dispatch(self.worker)
+        self.on_restarted: Callable[[], None] = lambda: None
+        """Told when its worker was lost and there is another one."""
         self._on_failed = on_failed
         self._on_unused = on_unused
         self._load_timeout_s = load_timeout_s
@@ -279,6 +281,7 @@ class Model:
                     return
         self._restart_task = None
         self.restarts += 1
+        self.on_restarted()
         self.error = None
         self.state = "retiring" if self.retired else "ready"
         self.dispatch.restarted(self.worker)

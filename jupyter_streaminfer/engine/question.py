@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Raw
 
@@ -15,6 +15,7 @@ from jupyter_streaminfer.protocol import (
     Embedded,
     Embeddings,
     EmbedJob,
+    ErrorCode,
     ErrorInfo,
     Job,
     JobEvent,
@@ -30,6 +31,10 @@ from jupyter_streaminfer.protocol import (
     Scores,
     StreaminferError,
 )
+
+if TYPE_CHECKING:
+    from jupyter_streaminfer.engine.metrics.series import ModelSeries
+    from jupyter_streaminfer.engine.metrics.tally import Outcome, Tally
 
 Asked = Predict | Embed | Score
 Answer = Result | Embeddings | Scores
@@ -47,14 +52,16 @@ class Question:
     """What someone asked and waits for, whatever becomes of the worker. A `dispatch.Task`."""
 
     __slots__ = (
-        "_accepted",
         "_client",
-        "_ended",
         "_id",
         "_on_answer",
         "_on_end",
         "_request",
+        "accepted",
+        "code",
+        "counted",
         "model",
+        "outcome",
         "strikes",
         "ticket",
     )
@@ -68,8 +75,12 @@ class Question:
         ticket: Ticket,
         on_answer: OnAnswer,
         on_end: Callable[[Question], None],
+        counted: tuple[ModelSeries, Tally] | None = None,
     ) -> None:
-        """``on_answer`` is told once, unless it is cancelled; ``on_end`` in any case, just before."""
+        """``on_answer`` is told once, unless it is cancelled; ``on_end`` in any case, just before.
+
+        ``counted``: where it is open, and will have ended; None for what nobody asked for.
+        """
         self.strikes = 0
         self.model = model
         self.ticket = ticket
@@ -78,8 +89,12 @@ class Question:
         self._client = client
         self._on_answer = on_answer
         self._on_end = on_end
-        self._accepted = time.monotonic()
-        self._ended = False
+        self.counted = counted
+        self.accepted = time.monotonic()
+        self.outcome: Outcome | None = None
+        """What became of it; None while it is open."""
+        self.code: ErrorCode | None = None
+        """Why there is no answer, where there is none."""
 
     def next_job(self, attempt: str) -> Job:
         """The job that answers it."""
@@ -88,7 +103,7 @@ class Question:
             case Predict():
                 left = request.deadline_ms
                 if left is not None:
-                    left -= (time.monotonic() - self._accepted) * 1000
+                    left -= (time.monotonic() - self.accepted) * 1000
                 return PredictJob(job, bytes(request.inputs), self._client, request.priority, left)
             case Embed():
                 return EmbedJob(job, request, self._client)
@@ -124,16 +139,19 @@ class Question:
 
     def cancel(self) -> None:
         """Nobody waits for the answer any more."""
-        if not self._ended:
-            self._ended = True
+        if self.outcome is None:
+            self.outcome = "disconnected"
             self.model.dispatch.cancel(self)
             self._on_end(self)
 
     def _tell(self, answer: Answer | StreaminferError) -> None:
-        if not self._ended:
-            self._ended = True
+        if self.outcome is None:
             self.model.dispatch.ended(self)
-            if not isinstance(answer, StreaminferError):
+            if isinstance(answer, StreaminferError):
+                self.code = answer.code
+                self.outcome = "cancelled" if answer.code == "cancelled" else "failed"
+            else:
+                self.outcome = "completed"
                 self.model.requests += 1
             self._on_end(self)
             self._on_answer(answer)

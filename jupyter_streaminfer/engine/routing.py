@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import Literal
 
 from jupyter_streaminfer.engine.arms import ArmFigures
 from jupyter_streaminfer.engine.canary import Trial
@@ -76,6 +77,12 @@ class Router:
         """Those that requests go to or are copied to."""
         shadow = {self.route.shadow.version} if self.route.shadow else set()
         return frozenset({choice.version for choice in self._choices} | shadow)
+
+    def role(self, version: str) -> Literal["arm", "canary", ""]:
+        """What a version is that it chose; empty for one that it did not."""
+        if version == self._canary:
+            return "canary"
+        return "arm" if any(choice.version == version for choice in self._choices) else ""
 
     def choose(self, key: str) -> str | None:
         """The version that answers the key's requests; None while no arm is ready: then there is no route.

@@ -40,4 +40,5 @@ class RunTask(StreamTask):
             self.model.dispatch.cancel(self)
             self._fail(error.info)
             return
+        self.account.tokens(1, self.stream.log.last_at_ms)
         self._deadlines.token()

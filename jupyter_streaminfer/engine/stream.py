@@ -23,6 +23,7 @@ from jupyter_streaminfer.protocol import (
     Generate,
     Incomplete,
     Notice,
+    Oddity,
     Run,
     StreamDocument,
     StreaminferError,
@@ -66,17 +67,24 @@ class Stream:
         begun: list[int] | None = None,
         window_tokens: int = 4096,
         max_bytes: int = 8 * 2**20,
+        client: str = "",
+        arm: str = "",
     ) -> None:
         """``accepted``: the moment on the monotonic clock, in seconds, that all timings count from.
 
         ``begun``: the tokens of the answer that another stream has, where this one continues it. ``window_tokens``:
-        how far consumers may lag. ``max_bytes``: what the log may take before it shrinks.
+        how far consumers may lag. ``max_bytes``: what the log may take before it shrinks. ``client`` and ``arm``: see
+        `StreamStatus`.
         """
         self.id = id
         self.epoch = secrets.token_urlsafe(6)
         self.request = request
         self.version = version
         self.accepted = accepted
+        self.began = time.time() - time.monotonic() + accepted
+        """The same moment in seconds of Unix time."""
+        self.client = client
+        self.arm = arm
         self.seed = seed
         self._begun = begun or []
         self.log: DeltaLog | YieldLog = (
@@ -84,7 +92,11 @@ class Stream:
         )
         self.prompt_tokens = 0
         self.cached_tokens = 0
+        self.queue_ms: float | None = None
+        """Until its first computation; None before that."""
         self.terminal: Terminal | None = None
+        self.odd: list[Oddity] = []
+        """What was found odd about it."""
         self.paused = False
         self.on_consumers: Callable[[Stream], None] = lambda stream: None
         """Told when the number of cursors changes to or from none."""
@@ -94,7 +106,6 @@ class Stream:
         """Told when a laggard is warned."""
         self._window = window_tokens
         self._max_bytes = max_bytes
-        self._queue_ms: float | None = None
         self._cursors: set[Cursor] = set()
         self._left_at = 0
         """What the last consumer had dealt with when it left."""
@@ -103,11 +114,16 @@ class Stream:
 
     # The writer's side.
 
-    def start(self, ago_ms: float, cached_tokens: int = 0) -> None:
-        """Note that the first computation began, ``ago_ms`` before now, after so many cached tokens of the prompt."""
-        if self._queue_ms is None:
-            self._queue_ms = round(max(0.0, self._elapsed_ms() - ago_ms), 2)
+    def start(self, ago_ms: float, cached_tokens: int = 0) -> bool:
+        """Note that the first computation began, ``ago_ms`` before now, after so many cached tokens of the prompt.
+
+        Returns whether it is the first: a stream that is tried again has begun already.
+        """
+        first = self.queue_ms is None
+        if first:
+            self.queue_ms = round(max(0.0, self._elapsed_ms() - ago_ms), 2)
             self.cached_tokens = cached_tokens
+        return first
 
     def append(self, token_ids: list[int], text: str, logprobs: list[TokenLogprobs] | None = None) -> None:
         """Append one delta of any number of tokens and tell every cursor; ``logprobs`` has one for each token."""
@@ -156,7 +172,11 @@ class Stream:
         """Close the log because the generation cannot go on; what is in it stays valid."""
         self._close(Failed(self.id, self.head, error, self._usage(), self._timings(), resumable))
 
-    def notice(self, code: Literal["paused", "resumed", "retrying"], message: str) -> None:
+    def notice(
+        self,
+        code: Literal["paused", "resumed", "retrying", "repeating", "stalled", "long", "alert"],
+        message: str,
+    ) -> None:
         """Tell every consumer of something that is in no log."""
         for cursor in tuple(self._cursors):
             cursor.notice(Notice(self.id, code, message))
@@ -179,7 +199,7 @@ class Stream:
 
     def _timings(self) -> Timings:
         now = self._elapsed_ms()
-        return Timings(now if self._queue_ms is None else self._queue_ms, self.log.first_at_ms, now)
+        return Timings(now if self.queue_ms is None else self.queue_ms, self.log.first_at_ms, now)
 
     # Consumers that lag.
 
@@ -328,19 +348,36 @@ class Stream:
 
     def status(self) -> StreamStatus:
         """The stream without its events."""
+        log, terminal = self.log, self.terminal
+        gaps = log.tokens - 1
+        decode_ms = log.last_at_ms - log.first_at_ms if log.first_at_ms is not None else 0.0
         return StreamStatus(
             stream=self.id,
             epoch=self.epoch,
             model=self.request.model,
             version=self.version,
-            state="open" if self.terminal is None else STATES[type(self.terminal)],
+            state="open" if terminal is None else STATES[type(terminal)],
             floor=self.floor,
             head=self.head,
             consumers=self.consumers,
             detached=self.request.detached,
             age_ms=self._elapsed_ms(),
-            tokens=self.log.tokens,
+            tokens=log.tokens,
             paused=self.paused,
+            client=self.client,
+            arm=self.arm,
+            began=self.began,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            queue_ms=self.queue_ms,
+            ttft_ms=log.first_at_ms,
+            duration_ms=None if terminal is None else terminal.timings.duration_ms,
+            itl_mean_ms=round(decode_ms / gaps, 3) if gaps > 0 else None,
+            itl_max_ms=round(log.longest_gap_ms, 2) if gaps > 0 else None,
+            tokens_per_s=round(gaps / decode_ms * 1000, 2) if gaps > 0 and decode_ms > 0 else None,
+            finish_reason=_reason(terminal),
+            error=terminal.error if isinstance(terminal, Failed) else None,
+            odd=list(self.odd),
         )
 
     def document(self, after: int = -1) -> StreamDocument:
@@ -351,3 +388,13 @@ class Stream:
         if self.terminal is not None and after < self.terminal.seq:
             events.append(self.terminal)
         return StreamDocument(self.status(), self.text, events)
+
+
+def _reason(terminal: Terminal | None) -> str | None:
+    match terminal:
+        case Completed():
+            return terminal.finish_reason
+        case Cancelled() | Incomplete():
+            return terminal.reason
+        case _:
+            return None

@@ -11,6 +11,7 @@ from jupyter_streaminfer.engine.admission import Ticket
 from jupyter_streaminfer.engine.config import EngineConfig
 from jupyter_streaminfer.engine.counts import Counts
 from jupyter_streaminfer.engine.deadlines import DeadlineName, StreamDeadlines
+from jupyter_streaminfer.engine.metrics.account import StreamAccount
 from jupyter_streaminfer.engine.model import Model
 from jupyter_streaminfer.engine.stream import Stream
 from jupyter_streaminfer.protocol import (
@@ -39,12 +40,20 @@ class StreamTask(ABC):
     """Whether another stream can go on where this one failed."""
 
     def __init__(
-        self, model: Model, stream: Stream, client: str, ticket: Ticket, config: EngineConfig, counts: Counts
+        self,
+        model: Model,
+        stream: Stream,
+        client: str,
+        ticket: Ticket,
+        config: EngineConfig,
+        counts: Counts,
+        account: StreamAccount,
     ) -> None:
         self.strikes = 0
         self.model = model
         self.stream = stream
         self.ticket = ticket
+        self.account = account
         self.admitted: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
         self.on_admitted: Callable[[Stream], None] = lambda stream: None
         self.on_end: Callable[[StreamTask], None] = lambda task: None
@@ -56,6 +65,11 @@ class StreamTask(ABC):
         self._deadlines = StreamDeadlines(stream.request.deadlines, config, self._on_deadline)
         stream.on_pause = self._on_pause
         stream.on_slow = self._on_slow
+
+    @property
+    def known(self) -> bool:
+        """Whether its stream was ever there to be read."""
+        return self.admitted.done() and not self.admitted.cancelled() and self.admitted.exception() is None
 
     # As a task.
 
@@ -79,10 +93,12 @@ class StreamTask(ABC):
                 if not self.admitted.done():
                     self.stream.prompt_tokens = event.prompt_tokens
                     self.model.requests += 1
+                    self.account.admitted(event.prompt_tokens)
                     self.on_admitted(self.stream)
                     self.admitted.set_result(self.stream)
             case Started():
-                self.stream.start(event.ago_ms, event.cached_tokens)
+                if self.stream.start(event.ago_ms, event.cached_tokens):
+                    self.account.started(self.stream.queue_ms or 0.0)
                 self.ticket.progress(self.stream.prompt_tokens)
                 self._deadlines.started()
             case JobFailed():

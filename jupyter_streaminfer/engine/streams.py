@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from jupyter_streaminfer.engine.config import EngineConfig
 from jupyter_streaminfer.engine.stream import Stream
@@ -39,6 +40,19 @@ class StreamTable:
     def log_bytes(self) -> int:
         """What all logs take, roughly."""
         return self._closed_bytes + sum(stream.log.nbytes for stream in self._open.values())
+
+    def opened(self) -> list[Stream]:
+        """The open ones, the oldest first."""
+        return list(self._open.values())
+
+    def newest(self, count: int) -> tuple[list[Stream], int]:
+        """The open streams and the closed ones, the newest of each first, and how many are left out.
+
+        Closed ones are, beyond ``count`` in all.
+        """
+        rest = max(0, count - len(self._open))
+        closed = list(islice(reversed(self._closed.values()), rest))
+        return [*reversed(self._open.values()), *closed], len(self._closed) - len(closed)
 
     def get(self, id: str) -> Stream:
         """The stream of that id; raises `StreaminferError` ``stream_not_found``."""

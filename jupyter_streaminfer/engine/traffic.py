@@ -70,6 +70,11 @@ class Traffic:
             return router.status()
         return RouteStatus(Route([Arm(latest, 1.0)]), [])
 
+    def arm(self, ref: str, model: Model) -> str:
+        """What the version that answers a request is in its route; empty where no route chose it."""
+        router = self.routes.get(ref)
+        return router.role(model.spec.version) if router is not None else ""
+
     def forget(self, ref: str) -> None:
         """Drop the route of a model that was unloaded, if there is no version of it any more."""
         name = ref.partition("@")[0]

@@ -31,6 +31,10 @@ class YieldLog:
         """What it takes, roughly."""
         self.first_at_ms: float | None = None
         """When the first text or value came."""
+        self.last_at_ms = 0.0
+        """When the latest one came."""
+        self.longest_gap_ms = 0.0
+        """From one to the next, at most."""
         self._snapshot = Snapshot("", 0)
         self._entries: list[str | Raw] = []
         self._at_ms = array("d")
@@ -69,6 +73,9 @@ class YieldLog:
         """Add a text, or a value as its JSON text."""
         if self.first_at_ms is None:
             self.first_at_ms = at_ms
+        elif (gap := at_ms - self.last_at_ms) > self.longest_gap_ms:
+            self.longest_gap_ms = gap
+        self.last_at_ms = at_ms
         size = _bytes(entry)
         self._weights.append(self.weight + 1 + size // WEIGHT_BYTES)
         self._entries.append(entry)

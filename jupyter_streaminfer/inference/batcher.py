@@ -126,6 +126,11 @@ class Batcher(Generic[Rows, Output]):
         """Jobs that are not complete."""
         return len(self._entries)
 
+    @property
+    def waiting(self) -> int:
+        """Jobs with rows that no batch has taken."""
+        return len(self._queue)
+
     def submit(
         self,
         job: str,
@@ -255,12 +260,13 @@ class Batcher(Generic[Rows, Output]):
         whole = start == 0 and end == entry.count
         return Part(entry.job, start, entry.rows if whole else entry.rows[start:end])
 
-    def complete(self, job: str, outputs: Seq[Output]) -> list[Output] | None:
+    def complete(self, job: str, outputs: Seq[Output]) -> Seq[Output] | None:
         """Add the outputs of a job's next rows; all of them, in order, once there is one for each row."""
         entry = self._entries[job]
-        entry.outputs = [*entry.outputs, *outputs]
-        if len(entry.outputs) < entry.count:
-            return None
+        if entry.outputs or len(outputs) < entry.count:
+            outputs = entry.outputs = [*entry.outputs, *outputs]
+            if len(outputs) < entry.count:
+                return None
         del self._entries[job]
         self._fairness[entry.rank[0]].leave(job)
-        return entry.outputs
+        return outputs

@@ -10,6 +10,7 @@ import torch
 
 from jupyter_streaminfer.inference.answer import Answers
 from jupyter_streaminfer.inference.batch import build_batch
+from jupyter_streaminfer.inference.batch_sizes import BatchSizes
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS, Blocks
 from jupyter_streaminfer.inference.fairness import under_way
 from jupyter_streaminfer.inference.faults import device_lost
@@ -74,6 +75,7 @@ class Generator:
             self.blocks, max_batch_size=max_batch_size, step_tokens=step_tokens, max_queue=max_queue
         )
         self.pace = Pace()
+        self._sizes = BatchSizes()
         self.intake = Intake(tokenizer, model.vocabulary, min(model.context_length, blocks * BLOCK_TOKENS))
         self._sampler = Sampler(model.vocabulary, model.device)
         self._answers = Answers(tokenizer)
@@ -112,6 +114,7 @@ class Generator:
                     if isinstance(event, JobFailed):
                         raise StreaminferError.of(event.error)
         self.pace = Pace()
+        self._sizes = BatchSizes()
         self.blocks.tokens_asked = self.blocks.tokens_found = self.scheduler.preemptions = 0
 
     def submit(self, job: Job) -> JobEvent | None:
@@ -168,6 +171,7 @@ class Generator:
             cache_used=round(self.blocks.used / self.blocks.count, 4),
             prefix_tokens=self.blocks.tokens_asked,
             prefix_hits=self.blocks.tokens_found,
+            batch_sizes=self._sizes.counts(),
         )
 
     def step(self) -> list[JobEvent]:
@@ -178,6 +182,7 @@ class Generator:
         events = self._answers.end_whole()
         if not chunks:
             return events
+        self._sizes.add(len(chunks))
         self._compute(chunks, events, began)
         computed = sum(chunk.count for chunk in chunks)
         self.pace.note(decoding, computed - decoding, time.monotonic() - began)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from msgspec import structs
 
 from jupyter_streaminfer.inference.adaptive import Adaptive
 from jupyter_streaminfer.inference.batch_cost import BatchCost
+from jupyter_streaminfer.inference.batch_sizes import BatchSizes
 from jupyter_streaminfer.inference.batcher import Batcher, Part
 from jupyter_streaminfer.inference.faults import device_lost
 from jupyter_streaminfer.inference.inputs import InputReader
@@ -73,6 +75,7 @@ class Predictor:
         self._largest = min(max_batch_size, model.largest_batch or max_batch_size)
         self.model = model
         self.info = structs.replace(model.info, max_batch_size=self._largest)
+        self._sizes = BatchSizes()
         self.batcher: Batcher[Rows, bytes] = Batcher(self._largest, max_wait_ms, max_queue, clock)
         self.before_compute: Callable[[], object] = lambda: None
         self._settings = ModelSettings(max_batch_size=self._largest, max_wait_ms=max_wait_ms)
@@ -166,7 +169,7 @@ class Predictor:
         flushes = batcher.flushes
         return ModelStats(
             running=0,
-            waiting=0,
+            waiting=batcher.waiting,
             preemptions=0,
             cache_used=0.0,
             prefix_tokens=0,
@@ -183,6 +186,7 @@ class Predictor:
                 latency_target_ms=adaptive.target * 1000 if adaptive else 0.0,
                 attainable=adaptive is None or adaptive.attainable,
             ),
+            batch_sizes=self._sizes.counts(),
         )
 
     def step(self) -> list[JobEvent]:
@@ -195,6 +199,7 @@ class Predictor:
         if not parts:
             return events
         rows = Rows.concat([part.rows for part in parts])
+        self._sizes.add(len(rows))
         self.before_compute()
         started = self._clock()
         answers = self._compute(rows)
@@ -233,7 +238,7 @@ class Predictor:
                 return JobFailed(part.job, structs.replace(answer, message=message))
         return None
 
-    def _answer(self, job: str, rows: list[bytes]) -> JobEvent:
+    def _answer(self, job: str, rows: Seq[bytes]) -> JobEvent:
         special = self._specials.pop(job, None)
         if special is not None:
             if special.order is not None:

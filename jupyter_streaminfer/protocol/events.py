@@ -85,7 +85,8 @@ class Cancelled(Struct, frozen=True, tag_field="type", tag="cancelled"):
     stream: str
     seq: int
     reason: Literal["client", "abandoned", "unload", "shutdown"]
-    """Who ended it: a cancel, the grace period after the last consumer left, or the model or server going away."""
+    """Who ended it: a cancel, nobody who reads it (the grace period after the last consumer left, or an OpenAI client
+    that went away), or the model or server going away."""
     usage: Usage
     timings: Timings
 

@@ -8,6 +8,8 @@ from msgspec import Raw, Struct
 
 from jupyter_streaminfer.protocol.errors import ErrorCode, ErrorInfo
 from jupyter_streaminfer.protocol.events import Event
+from jupyter_streaminfer.protocol.metrics import Metrics
+from jupyter_streaminfer.protocol.rest import ModelStatus, StreamStatus
 
 
 class Snapshot(Struct, frozen=True, omit_defaults=True):
@@ -40,9 +42,10 @@ class Notice(Struct, frozen=True, tag_field="type", tag="notice"):
     """Something to know about a stream, said to one consumer; it is not in the log and has no ``seq``."""
 
     stream: str
-    code: Literal["slow_consumer", "paused", "resumed", "retrying"]
+    code: Literal["slow_consumer", "paused", "resumed", "retrying", "repeating", "stalled", "long", "alert"]
     """``slow_consumer``: the reader is about to be waited for. ``paused``, ``resumed``: the stream waits for its
-    readers, and goes on. ``retrying``: its worker was lost or late, and it is computed on from where it was."""
+    readers, and goes on. ``retrying``: its worker was lost or late, and it is computed on from where it was.
+    ``repeating``, ``stalled``, ``long``: it was found odd (`Oddity`). ``alert``: an alert fires for its model."""
     message: str
 
 
@@ -139,5 +142,36 @@ class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
     id: str
 
 
-Reply = Attached | Notice | Result | Embeddings | Scores | Error | Ok | Pong
-ServerMessage = Event | Reply
+class Watching(Struct, frozen=True, tag_field="type", tag="watching"):
+    """The answer to `Watch`."""
+
+    id: str
+    interval_s: float
+    """Seconds from one sample to the next."""
+    history: list[Metrics]
+    """The samples of the time that was asked for, the oldest first."""
+
+
+class MetricsSample(Struct, frozen=True, tag_field="type", tag="metrics"):
+    """Topic ``metrics``."""
+
+    metrics: Metrics
+
+
+class ModelsSample(Struct, frozen=True, tag_field="type", tag="models"):
+    """Topic ``models``."""
+
+    models: list[ModelStatus]
+
+
+class StreamsSample(Struct, frozen=True, tag_field="type", tag="streams"):
+    """Topic ``streams``."""
+
+    streams: list[StreamStatus]
+    """The open ones first, each the newest first; the oldest closed ones are left out beyond a bound."""
+    left_out: int = 0
+
+
+Sample = MetricsSample | ModelsSample | StreamsSample
+Reply = Attached | Notice | Result | Embeddings | Scores | Error | Ok | Pong | Watching
+ServerMessage = Event | Reply | Sample

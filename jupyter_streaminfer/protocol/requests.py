@@ -22,6 +22,7 @@ from jupyter_streaminfer.protocol.limits import (
     RequestId,
     StreamId,
 )
+from jupyter_streaminfer.protocol.metrics import HISTORY_S, Topic
 
 TokenIds = Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=MAX_PROMPT_CHARACTERS)]
 
@@ -206,6 +207,22 @@ class Ping(Request, frozen=True, tag="ping"):
     """Answered by `Pong`."""
 
 
-AnyRequest = Generate | Continue | Run | Predict | Embed | Score | Attach | Cancel | Ping
+class Watch(Request, frozen=True, tag="watch"):
+    """Be sent samples of what the engine does, one a second, until `Unwatch`; answered by `Watching`.
+
+    Samples are one for all watchers, so they carry no ``id``: a connection has one watch at a time, and another one
+    takes its place. A watcher that does not read them in time misses some, and in the end is dropped.
+    """
+
+    topics: Annotated[list[Topic], Meta(min_length=1, max_length=3)]
+    history_s: Annotated[float, Meta(ge=0.0, le=HISTORY_S)] = 0.0
+    """How far back the `Watching` that answers this reaches, in seconds."""
+
+
+class Unwatch(Request, frozen=True, tag="unwatch"):
+    """Be sent no more samples; answered by `Ok`."""
+
+
+AnyRequest = Generate | Continue | Run | Predict | Embed | Score | Attach | Cancel | Ping | Watch | Unwatch
 """What is answered."""
 ClientMessage = AnyRequest | Ack

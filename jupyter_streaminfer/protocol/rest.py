@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from jupyter_streaminfer.protocol.errors import ErrorInfo
 from jupyter_streaminfer.protocol.events import Event
 from jupyter_streaminfer.protocol.limits import ModelName, ModelVersion
+from jupyter_streaminfer.protocol.metrics import Oddity
 from jupyter_streaminfer.protocol.signature import Signature
 
 DType = Literal["auto", "float32", "bfloat16", "int8"]
@@ -231,7 +232,7 @@ class ModelStats(Struct, frozen=True, omit_defaults=True):
     running: int
     """Sequences that are computed now."""
     waiting: int
-    """Sequences that wait for a place or for room in the cache."""
+    """Sequences that wait for a place or for room in the cache; requests with rows that no batch has taken."""
     preemptions: int
     """How often a running sequence gave its place in the cache away, to be computed again."""
     cache_used: float
@@ -241,6 +242,8 @@ class ModelStats(Struct, frozen=True, omit_defaults=True):
     prefix_hits: int
     """Those of them that were there and were not computed."""
     batcher: BatchStats | None = None
+    batch_sizes: dict[int, int] = {}
+    """Batches or steps by how many rows or sequences were computed together; from 256 on rounded down by up to 1 %."""
 
 
 class ModelStatus(Struct, frozen=True, kw_only=True):
@@ -304,6 +307,41 @@ class StreamStatus(Struct, frozen=True):
     tokens: int = 0
     paused: bool = False
     """Whether it waits for its consumers to catch up."""
+    client: str = ""
+    """Whose it is, as `ClientMetrics` has it."""
+    arm: str = ""
+    """``arm`` or ``canary`` where a `Route` chose its version."""
+    began: float = 0.0
+    """When the request was accepted, in seconds of Unix time."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    queue_ms: float | None = None
+    """Until its first computation; None before that."""
+    ttft_ms: float | None = None
+    """Until its first token; None before that."""
+    duration_ms: float | None = None
+    """Until its end; None while it is open."""
+    itl_mean_ms: float | None = None
+    """From one token to the next, the mean; None below two tokens."""
+    itl_max_ms: float | None = None
+    tokens_per_s: float | None = None
+    """Over all tokens but the first; None below two tokens."""
+    finish_reason: str | None = None
+    """Of one that is completed: ``stop`` or ``length``; of one that was stopped: why."""
+    error: ErrorInfo | None = None
+    odd: list[Oddity] = []
+    """What is odd about it."""
+
+    def __repr__(self) -> str:
+        about = [self.state, f"{self.tokens:,} tokens"]
+        if self.ttft_ms is not None:
+            about.append(f"first after {self.ttft_ms:.1f} ms")
+        if self.tokens_per_s is not None:
+            about.append(f"{self.tokens_per_s:.1f}/s")
+        about += ["paused"] * self.paused + list(self.odd)
+        if self.error is not None:
+            about.append(self.error.message)
+        return f"<{self.stream} of {self.model}@{self.version}: {', '.join(about)}>"
 
 
 class StreamDocument(Struct, frozen=True):
@@ -334,49 +372,3 @@ class Health(Struct, frozen=True):
     streams: int
     """Open."""
     connections: int
-
-
-class Metrics(Struct, frozen=True):
-    """``GET api/metrics``: what the engine carries and what it had to do about it; counts are since its start."""
-
-    connections: int
-    streams_open: int
-    streams_kept: int
-    streams_paused: int
-    """Waiting for their consumers now."""
-    log_bytes: int
-    """Of all streams' logs."""
-    clients: int
-    """With something under way."""
-    pending: int
-    """Requests admitted and not yet ended."""
-    queued_tokens: int
-    """Prompt and new tokens that admitted requests may still take."""
-    tokens_per_second: float
-    """At which the engine gets done with these, measured over the last seconds."""
-    memory_bytes: int
-    """Of this process and its workers."""
-    loop_lag_ms: float
-    """How late the event loop was at worst in the last seconds."""
-    admitted: int
-    refused: dict[str, int]
-    """Requests that were refused, by error code."""
-    deadlines: dict[str, int]
-    """Streams that a deadline ended or had tried again, by its name."""
-    slow_consumers: int
-    """Notices given."""
-    pauses: int
-    retries: int
-    """Streams that went on after their worker was lost or late."""
-    restarts: int
-    """Workers started again."""
-    cache_hits: int
-    """Predictions that the cache answered."""
-    cache_misses: int
-    """Those that were asked for with ``cache`` and had to be computed."""
-    cache_bytes: int
-    """What the answers in the cache take."""
-    gpu_utilisation: float | None = None
-    """0 to 1, where there is a GPU."""
-    gpu_memory_used: float | None = None
-    """0 to 1, where there is a GPU."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +15,9 @@ from jupyter_server.serverapp import ServerApp
 from traitlets import Bool, Enum, Float, Integer, List, Unicode, default
 
 from jupyter_streaminfer.engine import Engine, EngineConfig
-from jupyter_streaminfer.protocol import LoadModel, Metrics, ModelStatus
+from jupyter_streaminfer.protocol import LoadModel, StreamStatus
 from jupyter_streaminfer.server import (
+    alerts,
     downloads,
     health,
     metrics,
@@ -30,11 +31,14 @@ from jupyter_streaminfer.server import (
 )
 from jupyter_streaminfer.server.activity import Activity
 from jupyter_streaminfer.server.address import Announcement, local_url
+from jupyter_streaminfer.server.alerts import Rules, alert_rules
 from jupyter_streaminfer.server.configuration import Configuration
 from jupyter_streaminfer.server.configured_models import Models, load_requests
 from jupyter_streaminfer.server.connection import Connection
+from jupyter_streaminfer.server.events import JupyterEvents
 from jupyter_streaminfer.server.gate import Gate
 from jupyter_streaminfer.server.openai import default_handlers as openai_handlers
+from jupyter_streaminfer.server.otel import Telemetry
 from jupyter_streaminfer.server.prometheus import EngineCollector
 from jupyter_streaminfer.server.reload import HangUp
 from jupyter_streaminfer.server.secret import Secret
@@ -88,6 +92,17 @@ class StreaminferApp(ExtensionApp):
         15.0, "Seconds between pings on a connection; one without a sign of life for two of these is dropped.", min=0.05
     )
     stalled_s = _amount(60.0, "How long a connection may take nothing of what is written, in seconds.", min=0.05)
+
+    alerts = Rules(
+        help="Bounds on what is measured, and how long they must be passed until people are told: the fields of "
+        "AlertRule, as in [{'metric': 'ttft_p95_ms', 'above': 500, 'for_s': 10}].",
+    ).tag(config=True)
+
+    opentelemetry = Bool(
+        False,
+        help="Whether figures are sent to an OpenTelemetry collector, over OTLP/HTTP; the standard OTEL_* environment "
+        'variables say where to and how often. Needs pip install "jupyter_streaminfer[otel]".',
+    ).tag(config=True)
 
     frames = Enum(
         ["auto", "tornado", "picows"],
@@ -221,13 +236,17 @@ class StreaminferApp(ExtensionApp):
         self.writes = Writes()
         self.connections: set[Connection] = set()
         """The open WebSockets."""
+        self.on_stop: set[Callable[[], None]] = set()
+        """Told once the engine is gone."""
         self.gate: Gate
         self.takes_over = False
         """Whether picows gets the sockets of WebSockets."""
         self.activity: Activity
         self.configuration = Configuration(self)
         self._hang_up = HangUp(lambda: self.in_background(self._reload(), "Reading the configuration again"))
-        self._collector = EngineCollector(self._numbers)
+        self._collector = EngineCollector(lambda: self.engine)
+        self._events: JupyterEvents
+        self._telemetry: Telemetry | None = None
         self._stopping = False
         self._announcement: Announcement | None = None
         self._loads: set[asyncio.Task[Any]] = set()
@@ -244,7 +263,7 @@ class StreaminferApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """Register the addresses."""
-        for service in (models, versions, routes, uploads, downloads, reload, streams, health, metrics, ws):
+        for service in (models, versions, routes, uploads, downloads, reload, streams, health, metrics, alerts, ws):
             self.handlers.extend(service.default_handlers)
         self.handlers.extend(openai_handlers)
 
@@ -253,6 +272,15 @@ class StreaminferApp(ExtensionApp):
         self.engine = Engine(
             EngineConfig(**{field: getattr(self, field) for field in EngineConfig.__dataclass_fields__})
         )
+        self.engine.connections = lambda: len(self.gate)
+        assert serverapp.event_logger is not None  # noqa: S101 (made before extensions are started)
+        self._events = JupyterEvents(serverapp.event_logger)
+        self.engine.on_stream_end = self._stream_ended
+        self.engine.on_alert = self._events.alert_changed
+        self.engine.set_alerts(alert_rules(self.alerts), configured=True)
+        if self.opentelemetry:
+            self._telemetry = Telemetry(self.engine)
+            self.in_background(self._telemetry.start(), "Sending figures to OpenTelemetry")
         self.activity.start()
         self._collector.register()
         self._announcement = Announcement(local_url(serverapp), self.secret)
@@ -279,6 +307,11 @@ class StreaminferApp(ExtensionApp):
         """The models that the configuration has."""
         return load_requests(self.models)
 
+    def _stream_ended(self, status: StreamStatus) -> None:
+        self._events.stream_ended(status)
+        if self._telemetry is not None:
+            self._telemetry.stream_ended(status)
+
     async def _preload(self, engine: Engine, name: str) -> None:
         status = await engine.load(name)
         self.log.info("Model %r is ready after %.0f ms.", name, status.loaded_ms)
@@ -301,9 +334,6 @@ class StreaminferApp(ExtensionApp):
             work[model.name] += model.active + (model.state == "loading")
         return dict(+work) or None
 
-    def _numbers(self) -> tuple[Metrics, list[ModelStatus]] | None:
-        return None if self.engine is None else (self.engine.metrics(len(self.gate)), self.engine.models())
-
     async def stop_extension(self) -> None:
         """Let what runs end or end it, tell every connection (close code 1001), free the models.
 
@@ -324,11 +354,16 @@ class StreaminferApp(ExtensionApp):
                 await engine.drain(min(self.drain_s, self.stop_timeout_s / 2))
                 self.engine = None
                 await engine.close()
+                self._events.flush()
                 await self._close_connections()
+                if self._telemetry is not None:
+                    await self._telemetry.stop()
         except TimeoutError:
             self.log.warning("Stopping took longer than %g s; the rest is dropped.", self.stop_timeout_s)
         finally:
             self.engine = None
+            for tell in list(self.on_stop):
+                tell()
             self._collector.unregister()
             for connection in list(self.connections):
                 connection.close(1001, GOODBYE)

@@ -14,6 +14,7 @@ from traitlets.config import Config, LoggingConfigurable
 
 from jupyter_streaminfer.engine import ModelBounds
 from jupyter_streaminfer.protocol import Reloaded, StreaminferError
+from jupyter_streaminfer.server.alerts import alert_rules
 
 if TYPE_CHECKING:
     from jupyter_streaminfer.server.app import StreaminferApp
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 BASE = "jupyter_config"
 """The files that every program of Jupyter's reads first."""
 FIXED = {field.name for field in fields(ModelBounds)} | {
-    "frames", "idle_unload_s", "prediction_cache_bytes", "prediction_cache_s", "preload", "state_dir", "store_dir",
+    "frames", "idle_unload_s", "opentelemetry", "prediction_cache_bytes", "prediction_cache_s", "preload", "state_dir",
+    "store_dir",
 }  # fmt: skip
 """Options that hold only after a restart: what models are made with, and what the engine reads once."""
 
@@ -65,6 +67,8 @@ class Configuration:
         app.gate.limit(app.max_connections, app.max_connections_per_client)
         if app.engine is not None:
             app.engine.config.change(changes)
+            if "alerts" in changes:
+                app.engine.set_alerts(alert_rules(app.alerts), configured=True)
         return {name: str(value) for name, value in changes.items() if name != "models"}
 
     def _values(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from jupyter_streaminfer.engine import Answer, Cursor, Engine, Pending, Stream
+from jupyter_streaminfer.engine import INTERVAL_S, Answer, Cursor, Engine, Pending, Stream
 from jupyter_streaminfer.protocol import (
     Ack,
     AnyRequest,
@@ -30,8 +30,12 @@ from jupyter_streaminfer.protocol import (
     Run,
     Score,
     StreaminferError,
+    Unwatch,
+    Watch,
+    Watching,
 )
 from jupyter_streaminfer.server.decode import UnreadableRequestError, decode_message
+from jupyter_streaminfer.server.watch import Watcher
 from jupyter_streaminfer.server.writes import Writes
 
 WRITE_BYTES = 256 * 1024
@@ -94,6 +98,8 @@ class Connection:
         """The same by the streams' own ids."""
         self._ready: dict[str, None] = {}
         """Those of them that have something to take, in the order in which it came."""
+        self._watcher: Watcher | None = None
+        """What it is sent of the samples, while it watches."""
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -146,11 +152,14 @@ class Connection:
                 self.transport.send(frames)
         self.transport.close(code, reason)
 
-    def closed(self) -> None:
-        """Let go of everything: the socket is gone."""
+    def closed(self, *, dropped: bool = False) -> None:
+        """Let go of everything: the socket is gone. ``dropped``: because the client was found to read no more."""
         if not self.ended.done():
             self.ended.set_result(None)
         self._relieve()
+        if dropped and self._watcher is not None:
+            self._watcher.drop()
+        self._unwatch()
         for task in self._tasks.values():
             task.cancel()
         for question in self._questions.values():
@@ -174,8 +183,16 @@ class Connection:
             case Predict() | Embed() | Score():
                 self._admit()
                 self._questions[id] = self._engine().ask(request, self.client, partial(self._answered, id))
+            # What follows is no work: it keeps no idle server alive.
             case Ping():
                 self._reply(Pong(id))
+                return
+            case Watch():
+                self._watch(request)
+                return
+            case Unwatch():
+                self._unwatch()
+                self._reply(Ok(id))
                 return
             case Cancel():
                 self._engine().cancel(request.stream)
@@ -188,6 +205,16 @@ class Connection:
                 self._admit()
                 self._tasks[request.id] = asyncio.create_task(self._open(request))
         self._on_request()
+
+    def _watch(self, request: Watch) -> None:
+        self._unwatch()
+        self._watcher = Watcher(self._engine(), request.topics, self._wake)
+        self._reply(Watching(request.id, INTERVAL_S, self._watcher.history(request.history_s)))
+
+    def _unwatch(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
 
     def _acknowledge(self, ack: Ack) -> None:
         """Note what a reader has dealt with; one of a stream that is not read here any more came too late."""
@@ -305,9 +332,14 @@ class Connection:
             self._relief = None
 
     def _next_frames(self) -> list[bytes]:
-        """The replies, and what the ready streams have: all that came while the last write was under way, merged."""
+        """The replies, the latest sample, and what the ready streams have.
+
+        That is all that came while the last write was under way, merged.
+        """
         frames, size = self._outbox, self._outbox_bytes
         self._outbox, self._outbox_bytes = [], 0
+        if self._watcher is not None:
+            frames += self._watcher.take()
         while self._ready and size < WRITE_BYTES:
             id = next(iter(self._ready))
             del self._ready[id]

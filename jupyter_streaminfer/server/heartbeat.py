@@ -52,6 +52,8 @@ class Heartbeat:
 
     def __init__(self, wire: Wire, interval_s: float, stalled_s: float, now: float, *, answers: bool = True) -> None:
         """``now``: the loop's time. ``answers``: whether pings are answered; otherwise their arrival is the sign."""
+        self.dropped = False
+        """Whether the other end was found dead or stalled."""
         self._wire = wire
         self._interval_s = interval_s
         self._stalled_s = stalled_s
@@ -77,6 +79,7 @@ class Heartbeat:
         verdict = self.look(now)
         if verdict in ("dead", "stalled"):
             _log.info("A %s connection was closed: no sign of life for %.1f s.", verdict, now - self._alive)
+            self.dropped = True
             self._wire.abort()
         else:
             self.start()

@@ -51,6 +51,11 @@ class EventStream:
         for ping in self._pings:
             ping.cancel()
 
+    @property
+    def dropped(self) -> bool:
+        """Whether its client was found dead, or to take nothing."""
+        return self._heartbeat.dropped
+
     async def send(self, events: bytes) -> None:
         """Write some events; done when the socket has taken them all."""
         async with self._writing:

@@ -143,7 +143,7 @@ class WebSocketFrames(StreaminferMixin, WebSocketMixin, WebSocketHandler, Jupyte
             self._heartbeat.stop()
             self.app.connections.discard(connection)
             self.app.gate.leave(connection.client)
-            connection.closed()
+            connection.closed(dropped=self._heartbeat.dropped)
         super().on_close()
 
 

@@ -29,7 +29,7 @@ def stream_bundle(snapshot: Snapshot) -> tuple[dict[str, Any], dict[str, Any]]:
     """Data and metadata that our JupyterLab extension shows live, reading the stream from the page's server."""
     fields = snapshot.as_json()
     data = text_bundle(snapshot) | {STREAM_MIME: {name: fields[name] for name in ("text", "state", "error")}}
-    about = ("stream", "epoch", "request", "begun", "figures", "resumable")
+    about = ("stream", "epoch", "request", "begun", "figures", "resumable", "tokens")
     metadata = {STREAM_MIME: {name: fields[name] for name in about}}
     return data, metadata
 

@@ -1,6 +1,6 @@
 """What a page shows of a run: its texts, its values on lines of their own, and its progress as a bar.
 
-The TypeScript twin is ``labextension/src/values.ts``.
+The TypeScript twin is ``labextension/src/stream/values.ts``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,15 @@ import traitlets
 
 from jupyter_streaminfer.client import ClientStream
 from jupyter_streaminfer.protocol import StreaminferError
+from jupyter_streaminfer.widgets.mirror import Mirror
 from jupyter_streaminfer.widgets.reach import page_reaches
 from jupyter_streaminfer.widgets.snapshot import Snapshot
 
 STATIC = Path(__file__).parent / "static"
-INTERVAL_S = 0.1
-CHARACTERS_PER_S = 50_000
-"""A Jupyter server drops messages above 1 MB/s by default, and every snapshot repeats the text."""
 
 
 class TokenStream(anywidget.AnyWidget):
-    """Shows a stream as it comes, with Stop, Retry and Copy.
+    """Shows a stream as it comes: as text, as Markdown, or with how likely each token was; with Stop, Retry and Copy.
 
     On a page of the Jupyter server that has the stream, the page reads it from there by itself, so it moves
     and can be stopped while the kernel is busy. Elsewhere it shows the snapshots that the kernel sends.
@@ -46,21 +43,21 @@ class TokenStream(anywidget.AnyWidget):
     state = traitlets.Unicode().tag(sync=True)
     """``connecting``, ``streaming``, ``completed``, ``incomplete``, ``cancelled``, ``failed`` or ``disconnected``."""
     figures = traitlets.Dict(allow_none=True).tag(sync=True)
-    """``tokens``, ``tokens_per_s`` and ``ttft_ms`` so far."""
+    """A `snapshot.Figures` so far."""
     progress = traitlets.Dict(allow_none=True).tag(sync=True)
     """``value``, 0 to 1, and ``message`` of a run that tells its progress, or None."""
     error = traitlets.Dict(allow_none=True).tag(sync=True)
     """The `ErrorInfo` of what went wrong, or None."""
     resumable = traitlets.Bool().tag(sync=True)
     """Whether another stream may go on where this one stopped."""
+    tokens: traitlets.List[Any] = traitlets.List(None, allow_none=True).tag(sync=True)
+    """How likely the first tokens were (`tokens.Token`), or None where that was not asked for."""
     direct = traitlets.Bool().tag(sync=True)
     """Set by a page that reads the stream by itself: it needs no snapshot but the last."""
 
     def __init__(self, stream: ClientStream, **kwargs: Any) -> None:
         """``stream`` is what a client's ``generate`` or ``attach`` returned."""
-        self._lock = threading.Lock()
         self._shown = stream
-        self._next_s = 0.0
         super().__init__(server=page_reaches(stream), **Snapshot.of(stream).as_json(), **kwargs)
         self.on_msg(self._receive)
         self._follow(stream)
@@ -68,22 +65,7 @@ class TokenStream(anywidget.AnyWidget):
     def _follow(self, stream: ClientStream) -> None:
         """Mirror a stream to the page until it ends."""
         self._shown = stream
-        self._next_s = 0.0
-        remove = stream.add_listener(self._mirror)
-        self._mirror(stream)
-        if stream.done:
-            remove()
-
-    def _mirror(self, stream: ClientStream) -> None:
-        """Send a snapshot, unless the last one was just now. Called on the client's I/O thread."""
-        now = time.monotonic()
-        if not stream.done and (self.direct or now < self._next_s):
-            return
-        with self._lock:
-            if stream is self._shown:
-                snapshot = Snapshot.of(stream)
-                self._next_s = now + max(INTERVAL_S, len(snapshot.text) / CHARACTERS_PER_S)
-                self._put(snapshot)
+        self._mirror = Mirror(stream, self._put, quiet=lambda: self.direct)
 
     def _put(self, snapshot: Snapshot) -> None:
         with self.hold_sync():

@@ -1,8 +1,10 @@
 // Generated from jupyter_streaminfer/protocol by scripts/generate_types.py: do not edit.
-export type AnyRequest = Generate | Continue | Run | Predict | Embed | Score | Attach | Cancel | Ping;
+export type AnyRequest = Generate | Continue | Run | Predict | Embed | Score | Attach | Cancel | Ping | Watch | Unwatch;
 export type ClientMessage = AnyRequest | Ack;
 export type Event = Delta | Partial | Completed | Cancelled | Failed | Incomplete;
-export type ServerMessage = Event | Attached | Notice | Result | Embeddings | Scores | Error | Ok | Pong;
+export type Sample = MetricsSample | ModelsSample | StreamsSample;
+export type ServerMessage =
+  Event | Attached | Notice | Result | Embeddings | Scores | Error | Ok | Pong | Watching | Sample;
 
 /**
  * What a reader has dealt with, up to ``seq``. It is not answered.
@@ -14,6 +16,48 @@ export interface Ack {
   type: 'ack';
   stream: string;
   seq: number;
+}
+/**
+ * A rule and how it stands; ``GET api/alerts`` lists them.
+ */
+export interface Alert {
+  name: string;
+  rule: AlertRule;
+  configured: boolean;
+  firing: boolean;
+  value: number | null;
+  since: number | null;
+  fired: number;
+  message: string;
+}
+/**
+ * A bound on a figure.
+ */
+export interface AlertRule {
+  metric:
+    | 'cache_used'
+    | 'error_rate'
+    | 'itl_p95_ms'
+    | 'itl_p99_ms'
+    | 'loop_lag_ms'
+    | 'memory_bytes'
+    | 'predict_p95_ms'
+    | 'predict_p99_ms'
+    | 'ttft_p95_ms'
+    | 'ttft_p99_ms'
+    | 'waiting';
+  above: number;
+  for_s?: number;
+  model?: string | null;
+  name?: string | null;
+}
+/**
+ * The body of ``PUT api/alerts``: the rules of whoever asks for them, instead of those asked for before.
+ *
+ *     Those of the server's configuration stay.
+ */
+export interface AlertRules {
+  rules: AlertRule[];
 }
 /**
  * Start a stream. Exactly one of ``prompt``, ``messages`` and ``token_ids``.
@@ -147,6 +191,25 @@ export interface Ping {
   id: string;
 }
 /**
+ * Be sent samples of what the engine does, one a second, until `Unwatch`; answered by `Watching`.
+ *
+ *     Samples are one for all watchers, so they carry no ``id``: a connection has one watch at a time, and another one
+ *     takes its place. A watcher that does not read them in time misses some, and in the end is dropped.
+ */
+export interface Watch {
+  type: 'watch';
+  id: string;
+  topics: ('metrics' | 'models' | 'streams')[];
+  history_s?: number;
+}
+/**
+ * Be sent no more samples; answered by `Ok`.
+ */
+export interface Unwatch {
+  type: 'unwatch';
+  id: string;
+}
+/**
  * A version and the part of the requests that it gets.
  */
 export interface Arm {
@@ -245,6 +308,40 @@ export interface Timings {
   ttft_ms: number | null;
   duration_ms: number;
 }
+/**
+ * One client.
+ */
+export interface ClientMetrics {
+  client: string;
+  traffic: TrafficMetrics;
+}
+/**
+ * What some requests took and brought; of all of them, of one model's, or of one client's.
+ */
+export interface TrafficMetrics {
+  open?: number;
+  requests?: number;
+  requests_per_s?: number;
+  tokens_in?: number;
+  tokens_out?: number;
+  tokens_in_per_s?: number;
+  tokens_out_per_s?: number;
+  outcomes?: Outcomes;
+  errors?: {
+    [k: string]: number;
+  };
+  error_rate?: number | null;
+}
+/**
+ * What became of requests since the engine's start.
+ */
+export interface Outcomes {
+  completed?: number;
+  incomplete?: number;
+  cancelled?: number;
+  disconnected?: number;
+  failed?: number;
+}
 export interface Completed {
   type: 'completed';
   stream: string;
@@ -284,6 +381,17 @@ export interface TopLogprob {
   token_id: number;
   text: string;
   logprob: number;
+}
+/**
+ * How some figures are spread. Quantiles and extremes are within 1 % of themselves (`engine.sketch`).
+ */
+export interface Distribution {
+  count: number;
+  mean: number;
+  p50: number;
+  p95: number;
+  p99: number;
+  max: number;
 }
 export interface Embeddings {
   type: 'embeddings';
@@ -382,6 +490,18 @@ export interface Health {
   connections: number;
 }
 /**
+ * How long it took, over the window; None where there was nothing to measure.
+ */
+export interface LatencyMetrics {
+  ttft_ms?: Distribution | null;
+  itl_ms?: Distribution | null;
+  queue_ms?: Distribution | null;
+  prefill_ms?: Distribution | null;
+  decode_ms?: Distribution | null;
+  stream_ms?: Distribution | null;
+  predict_ms?: Distribution | null;
+}
+/**
  * How likely a continuation is, in natural logarithms.
  */
 export interface Likelihood {
@@ -390,61 +510,20 @@ export interface Likelihood {
   greedy: boolean;
 }
 /**
- * How far a load is.
+ * The body of ``POST api/models``.
  */
-export interface LoadProgress {
-  stage: 'preparing' | 'reading' | 'starting' | 'waiting' | 'warming up';
-  done_bytes?: number;
-  total_bytes?: number;
-}
-/**
- * ``GET api/metrics``: what the engine carries and what it had to do about it; counts are since its start.
- */
-export interface Metrics {
-  connections: number;
-  streams_open: number;
-  streams_kept: number;
-  streams_paused: number;
-  log_bytes: number;
-  clients: number;
-  pending: number;
-  queued_tokens: number;
-  tokens_per_second: number;
-  memory_bytes: number;
-  loop_lag_ms: number;
-  admitted: number;
-  refused: {
-    [k: string]: number;
-  };
-  deadlines: {
-    [k: string]: number;
-  };
-  slow_consumers: number;
-  pauses: number;
-  retries: number;
-  restarts: number;
-  cache_hits: number;
-  cache_misses: number;
-  cache_bytes: number;
-  gpu_utilisation?: number | null;
-  gpu_memory_used?: number | null;
-}
-/**
- * What a loaded model is and takes.
- */
-export interface ModelInfo {
-  task: 'generate' | 'predict' | 'stream';
-  architecture: string;
-  parameters: number;
-  weight_bytes: number;
-  device: string;
-  dtype: string;
-  runner?: string;
-  context_length?: number;
-  max_batch_size?: number;
-  cache_bytes?: number;
-  chat?: boolean;
+export interface LoadModel {
+  path?: string | null;
+  version?: string | null;
+  dtype?: 'auto' | 'bfloat16' | 'float32' | 'int8';
+  placement?: 'auto' | 'process' | 'thread';
   signature?: Signature | null;
+  arguments?: {
+    [k: string]: unknown;
+  };
+  activate?: boolean;
+  name: string;
+  pinned?: boolean;
 }
 /**
  * What every request for predictions is checked against before it is queued.
@@ -469,6 +548,107 @@ export interface TensorSpec {
   max_length?: number | null;
 }
 /**
+ * How far a load is.
+ */
+export interface LoadProgress {
+  stage: 'preparing' | 'reading' | 'starting' | 'waiting' | 'warming up';
+  done_bytes?: number;
+  total_bytes?: number;
+}
+/**
+ * ``GET api/metrics`` and each second's sample: what the engine carries and what it had to do about it.
+ */
+export interface Metrics {
+  at: number;
+  connections: number;
+  streams_open: number;
+  streams_kept: number;
+  streams_paused: number;
+  log_bytes: number;
+  active_clients: number;
+  pending: number;
+  queued_tokens: number;
+  tokens_per_second: number;
+  memory_bytes: number;
+  loop_lag_ms: number;
+  admitted: number;
+  refused: {
+    [k: string]: number;
+  };
+  deadlines: {
+    [k: string]: number;
+  };
+  slow_consumers: number;
+  pauses: number;
+  retries: number;
+  restarts: number;
+  swaps: number;
+  loads: {
+    [k: string]: number;
+  };
+  load_ms: Distribution | null;
+  cache_hits: number;
+  cache_misses: number;
+  cache_bytes: number;
+  watchers: number;
+  watchers_dropped: number;
+  traffic: TrafficMetrics;
+  latencies: LatencyMetrics;
+  models: ModelMetrics[];
+  clients: ClientMetrics[];
+  odd: {
+    [k: string]: number;
+  };
+  alerts: Alert[];
+  gpu_utilisation?: number | null;
+  gpu_memory_used?: number | null;
+}
+/**
+ * One version of a model, by how requests came to it.
+ *
+ *     What a version does, whoever asked, is in its row without an ``arm``: ``running`` and all that follows it. So the
+ *     rows of a version add up. Where there are more versions than rows, the rest share one, by the name of `OTHER`.
+ */
+export interface ModelMetrics {
+  model: string;
+  version: string;
+  arm: string;
+  traffic: TrafficMetrics;
+  latencies: LatencyMetrics;
+  running?: number;
+  waiting?: number;
+  cache_used?: number | null;
+  prefix_hit_rate?: number | null;
+  batch_size?: Distribution | null;
+  flushes?: {
+    [k: string]: number;
+  };
+}
+/**
+ * Topic ``metrics``.
+ */
+export interface MetricsSample {
+  type: 'metrics';
+  metrics: Metrics;
+}
+/**
+ * What a loaded model is and takes.
+ */
+export interface ModelInfo {
+  task: 'generate' | 'predict' | 'stream';
+  architecture: string;
+  parameters: number;
+  weight_bytes: number;
+  device: string;
+  dtype: string;
+  runner?: string;
+  context_length?: number;
+  max_batch_size?: number;
+  cache_bytes?: number;
+  chat?: boolean;
+  signature?: Signature | null;
+}
+/**
  * What a model's scheduler and KV cache, or its batcher, are doing; counts are since the load.
  */
 export interface ModelStats {
@@ -479,6 +659,9 @@ export interface ModelStats {
   prefix_tokens: number;
   prefix_hits: number;
   batcher?: BatchStats | null;
+  batch_sizes?: {
+    [k: string]: number;
+  };
 }
 /**
  * One version of a model.
@@ -504,17 +687,34 @@ export interface ModelStatus {
   stats?: ModelStats | null;
 }
 /**
+ * Topic ``models``.
+ */
+export interface ModelsSample {
+  type: 'models';
+  models: ModelStatus[];
+}
+/**
  * Something to know about a stream, said to one consumer; it is not in the log and has no ``seq``.
  */
 export interface Notice {
   type: 'notice';
   stream: string;
-  code: 'paused' | 'resumed' | 'retrying' | 'slow_consumer';
+  code: 'alert' | 'long' | 'paused' | 'repeating' | 'resumed' | 'retrying' | 'slow_consumer' | 'stalled';
   message: string;
 }
 export interface Ok {
   type: 'ok';
   id: string;
+}
+/**
+ * What became of requests since the engine's start.
+ */
+export interface Outcomes1 {
+  completed?: number;
+  incomplete?: number;
+  cancelled?: number;
+  disconnected?: number;
+  failed?: number;
 }
 export interface Pong {
   type: 'pong';
@@ -577,6 +777,45 @@ export interface ShadowStatus {
   errors?: number;
   dropped?: number;
 }
+/**
+ * Topic ``streams``.
+ */
+export interface StreamsSample {
+  type: 'streams';
+  streams: StreamStatus[];
+  left_out?: number;
+}
+/**
+ * One stream of the engine, without its events.
+ */
+export interface StreamStatus {
+  stream: string;
+  epoch: string;
+  model: string;
+  version: string;
+  state: 'cancelled' | 'completed' | 'failed' | 'incomplete' | 'open';
+  floor: number;
+  head: number;
+  consumers: number;
+  detached: boolean;
+  age_ms: number;
+  tokens?: number;
+  paused?: boolean;
+  client?: string;
+  arm?: string;
+  began?: number;
+  prompt_tokens?: number;
+  cached_tokens?: number;
+  queue_ms?: number | null;
+  ttft_ms?: number | null;
+  duration_ms?: number | null;
+  itl_mean_ms?: number | null;
+  itl_max_ms?: number | null;
+  tokens_per_s?: number | null;
+  finish_reason?: string | null;
+  error?: ErrorInfo | null;
+  odd?: ('long' | 'repeating' | 'short' | 'stalled')[];
+}
 export interface Scores {
   type: 'scores';
   id: string;
@@ -584,6 +823,15 @@ export interface Scores {
   version: string;
   scores: Likelihood[];
   prompt_tokens: number;
+}
+/**
+ * The answer to `Watch`.
+ */
+export interface Watching {
+  type: 'watching';
+  id: string;
+  interval_s: number;
+  history: Metrics[];
 }
 /**
  * A part of a text and what it is.
@@ -602,21 +850,4 @@ export interface StreamDocument {
   status: StreamStatus;
   text: string;
   events: (Delta | Partial | Completed | Cancelled | Failed | Incomplete)[];
-}
-/**
- * One stream of the engine, without its events.
- */
-export interface StreamStatus {
-  stream: string;
-  epoch: string;
-  model: string;
-  version: string;
-  state: 'cancelled' | 'completed' | 'failed' | 'incomplete' | 'open';
-  floor: number;
-  head: number;
-  consumers: number;
-  detached: boolean;
-  age_ms: number;
-  tokens?: number;
-  paused?: boolean;
 }

@@ -155,12 +155,36 @@ def test_a_stop_text_ends_the_answer_before_it(environ: dict[str, str], server_c
     assert "stop" in err
 
 
-def test_metrics(environ: dict[str, str]) -> None:
-    out, _ = run(environ, "metrics")
-    values = dict(line.split() for line in out.splitlines())
+def test_metrics(here: Callable[..., str]) -> None:
+    values = dict(line.split() for line in here("metrics").splitlines())
     assert values["METRIC"] == "VALUE"
     assert int(values["connections"]) >= 0
     assert "admitted" in values
+    assert "nan" not in values.values()
+    assert json.loads(here("metrics", "--json"))["admitted"] >= int(values["admitted"])
+
+
+def test_watching(here: Callable[..., str]) -> None:
+    header, line = here("watch", "--lines", "1").splitlines()
+    assert header.split()[:3] == ["UTC", "STREAMS", "TOKENS/S"]
+    assert len(line) == len(header)
+
+
+def test_watching_ends_with_ctrl_c(environ: dict[str, str]) -> None:
+    process = command(environ, "watch")
+    assert process.stdout is not None
+    assert "STREAMS" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, err) == (130, "")
+
+
+def test_alerts(here: Callable[..., str], server_client: Client) -> None:
+    server_client.alerts.set([{"metric": "waiting", "above": 1e9, "name": "long queue"}])
+    try:
+        assert "long queue  -" in here("alerts")
+    finally:
+        server_client.alerts.set([])
 
 
 def test_ctrl_c_cancels(environ: dict[str, str], server_client: Client) -> None:

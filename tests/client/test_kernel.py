@@ -1,6 +1,7 @@
 """Real kernels, started by a real server: what a notebook's cell sees."""
 
 import queue
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,8 +81,17 @@ class Kernel:
 
 @pytest.fixture(scope="module")
 def password_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
-    """Discovery by the environment alone: the runtime file of a server with a password has no token."""
-    server = JupyterServer(tmp_path_factory.mktemp("kernels"), base_url="/a%40b/", token="for-the-test")
+    """Discovery by the environment alone: the runtime file of a server with a password has no token.
+
+    It runs on uvloop, where the system has that, so that all of this is seen to work there as well.
+    """
+    configuration = "from jupyter_streaminfer.server.event_loop import use_uvloop; use_uvloop()"
+    server = JupyterServer(
+        tmp_path_factory.mktemp("kernels"),
+        base_url="/a%40b/",
+        token="for-the-test",
+        configuration="" if sys.platform == "win32" else configuration,
+    )
     (file,) = server.runtime.glob("jpserver-*.json")
     file.write_text(file.read_text().replace("for-the-test", ""))
     yield server
@@ -103,6 +113,11 @@ def kernels(password_server: JupyterServer, outside: Client) -> Iterator[list[Ke
     yield kernels
     for kernel in kernels:
         kernel.end()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what a process has loaded")
+def test_the_server_runs_on_the_loop_that_its_configuration_asked_for(password_server: JupyterServer) -> None:
+    assert "uvloop" in Path(f"/proc/{password_server.process.pid}/maps").read_text()
 
 
 def test_a_kernel_finds_its_server(kernels: list[Kernel], password_server: JupyterServer) -> None:
@@ -181,3 +196,24 @@ def test_a_stream_shows_itself(kernels: list[Kernel]) -> None:
     seen = kernel.output(kernel.start("stream"))
     assert seen["error"] is None
     assert "text/plain" in seen["result"]
+
+
+def test_a_magic_shows_its_stream_and_keeps_it(kernels: list[Kernel]) -> None:
+    kernel = kernels[0]
+    kernel.run("%load_ext jupyter_streaminfer")
+    seen = kernel.output(kernel.start("%%streaminfer tiny --max-tokens 8 --seed 1 --ignore-eos\nThe"))
+    assert seen["error"] is None
+    assert kernel.run("print(len(_stream.wait().token_ids))") == "8"
+    assert seen["result"]["text/plain"].strip() == kernel.run("print(_stream.text)")
+
+
+def test_a_magic_that_is_refused_is_one_line(kernels: list[Kernel]) -> None:
+    """No traceback, and yet the cell has failed: those that would run after it do not."""
+    kernel = kernels[0]
+    kernel.run("%reload_ext jupyter_streaminfer")
+    cell = kernel.start("%%streaminfer nope\nThe")
+    assert kernel.output(cell)["error"] is None
+    while (reply := kernel.client.get_shell_msg(timeout=WAIT_S))["parent_header"].get("msg_id") != cell:
+        pass
+    assert reply["content"]["status"] == "error"
+    assert "loaded: " in reply["content"]["evalue"]

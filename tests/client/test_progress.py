@@ -7,9 +7,12 @@ import threading
 from typing import Any
 
 import pytest
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_streaminfer.client import progress
 from jupyter_streaminfer.client.loop import IOLoop
+from jupyter_streaminfer.client.notebook_bar import NotebookBar
 from jupyter_streaminfer.client.progress import Report, Step, polled, run_with_bar
 from jupyter_streaminfer.protocol import StreaminferError
 
@@ -132,3 +135,37 @@ async def test_looking_ends_with_the_work_and_cannot_make_it_fail(monkeypatch: p
         await asyncio.sleep(0)
     assert looks == before
     assert steps[0] == Step("m", 3, 10)
+
+
+@pytest.fixture
+def published() -> Any:
+    """What a notebook's shell would send to the page."""
+    shell = InteractiveShell.instance()
+    publisher = CapturingDisplayPublisher()
+    before, shell.display_pub = shell.display_pub, publisher
+    yield publisher.outputs
+    shell.display_pub = before
+    InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize("done", [4, 10], ids=["before its end", "at its end"])
+def test_a_bar_takes_its_output_away(done: int, published: list[dict[str, Any]]) -> None:
+    """The bar of tqdm left an empty output, and a red bar where the last look was before the end."""
+    with NotebookBar(desc="<b>m</b>: reading", total=10, delay=1e-9, leave=False) as bar:
+        bar.update(done)
+        bar.refresh()
+        container = bar.container
+        [shown] = published
+        assert "application/vnd.jupyter.widget-view+json" in shown["data"]
+        assert "&lt;b&gt;" in container.children[0].value
+    assert len(published) == 2
+    assert published[1]["update"]
+    assert published[1]["data"] == {}
+    assert published[1]["transient"] == shown["transient"], "the same output"
+    assert container.comm is None, "closed"
+
+
+def test_a_bar_that_was_never_due_shows_nothing(published: list[dict[str, Any]]) -> None:
+    with NotebookBar(desc="m", total=10, delay=3600, leave=False) as bar:
+        bar.update(4)
+    assert published == []

@@ -5,13 +5,12 @@ import math
 from collections.abc import Callable
 
 import pytest
+from tiny_models import ENDLESS
 
 from jupyter_streaminfer.engine import Engine
 from jupyter_streaminfer.protocol import MAX_MESSAGE_BYTES, MAX_PROMPT_CHARACTERS
 
 TEXT, BINARY = 0x1, 0x2
-LENGTH = 1500
-"""Tokens of the stream that runs meanwhile: more than are made while a bad request is answered."""
 
 
 @pytest.fixture(params=["tornado", "picows"])
@@ -148,14 +147,16 @@ async def test_a_bad_request_costs_only_itself(engine: Engine, connect, name: st
     opcode, frame, code, id, field, words = BAD[name]
     socket = await connect()
     socket.send(
-        type="generate", id="running", model="tiny", prompt="a", max_tokens=LENGTH, temperature=0, ignore_eos=True
+        type="generate", id="running", model="tiny", prompt="a", max_tokens=ENDLESS, temperature=0, ignore_eos=True
     )
     before = await socket.receive_until(lambda message: message["type"] == "delta")
 
     await socket.connection.protocol._write_frame(True, opcode, frame())
     before += await socket.receive_until(lambda message: message["type"] == "error")
     error = before.pop()
-    after = await socket.receive_until(lambda message: message["type"] == "completed")
+    after = await socket.receive_until(lambda message: message["type"] == "delta")
+    socket.send(type="cancel", id="c", stream=after[-1]["stream"])
+    after += await socket.receive_until(lambda message: message["type"] == "cancelled")
 
     assert (error["code"], error.get("id"), error.get("field")) == (code, id, field), error
     assert words in error["message"]
@@ -164,8 +165,9 @@ async def test_a_bad_request_costs_only_itself(engine: Engine, connect, name: st
     deltas = [message for message in before + after if message["type"] == "delta"]
     seqs = [seq for delta in deltas for seq in range(delta["seq"], delta.get("last", delta["seq"]) + 1)]
     assert seqs == list(range(after[-1]["seq"]))
-    assert sum(len(delta["token_ids"]) for delta in deltas) == LENGTH
-    assert "".join(delta["text"] for delta in deltas) == engine.stream(after[-1]["stream"]).text
+    stream = engine.stream(after[-1]["stream"])
+    assert sum(len(delta["token_ids"]) for delta in deltas) == stream.log.tokens
+    assert "".join(delta["text"] for delta in deltas) == stream.text
     assert await socket.ask(type="ping", id="p") == {"type": "pong", "id": "p"}
 
 

@@ -29,7 +29,7 @@ def engine(app: StreaminferApp, jp_asyncio_loop: asyncio.AbstractEventLoop) -> E
     """The server's engine with models that yield."""
     assert app.engine is not None
     for name in ("story", "silent"):
-        jp_asyncio_loop.run_until_complete(app.engine.load(name, f"yielding_models:{name}"))
+        jp_asyncio_loop.run_until_complete(app.engine.load(name, f"yielding_models:{name}", placement="thread"))
     return app.engine
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +57,27 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.stop()
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+@contextmanager
+def _opened(browser: Browser) -> Iterator[Page]:
+    """A page that knows nothing of any other."""
     context = browser.new_context(viewport={"width": 1200, "height": 800}, device_scale_factor=2)
     context.set_default_timeout(150_000)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with _opened(browser) as page:
+        yield page
+
+
+@pytest.fixture
+def bare_page(page: Page) -> Any:
+    """Draws a widget in a page that has neither JupyterLab nor a server."""
+    from bare_page import BarePage
+
+    return BarePage(page)
 
 
 @pytest.fixture
@@ -71,13 +88,29 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def desk_page(browser: Browser, lab: Lab) -> Iterator[Page]:
+    """JupyterLab, in a page of all notebooks of a module: loading it takes longer than most of the tests."""
+    with _opened(browser) as page:
+        # The connection by which it watches the server is there before a test looks at connections.
+        with page.expect_websocket(lambda socket: "streaminfer/ws" in socket.url):
+            page.goto(lab.address(f"lab/workspaces/{uuid.uuid4().hex}"))
+        page.wait_for_function("() => window.jupyterapp")
+        page.evaluate("() => window.jupyterapp.restored.then(() => null)")
+        yield page
+
+
 @pytest.fixture
-def notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Opens notebooks in the browser; their kernels end with the test."""
+def notebook(lab: Lab, desk_page: Page, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Opens a notebook in the browser; it is closed, and its kernel and all streams end, with the test."""
     from notebook_page import NotebookPage
 
-    opened = NotebookPage(lab, page, request.node.name + ".ipynb")
+    opened = NotebookPage(lab, desk_page, request.node.name + ".ipynb")
     yield opened
     opened.release()
+    opened.close()
     for session in lab.ask("api/sessions"):
         lab.ask(f"api/sessions/{session['id']}", "DELETE")
+    for status in lab.ask("streaminfer/api/streams")["streams"]:
+        if status["state"] == "open":
+            lab.ask(f"streaminfer/api/streams/{status['stream']}", "DELETE")

@@ -15,6 +15,9 @@ from typing import Any
 
 import nbformat
 
+from jupyter_streaminfer import connect
+from jupyter_streaminfer.client import Client
+
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 
@@ -49,9 +52,12 @@ class Lab:
         }
         options = {
             "LabApp.expose_app_in_browser": True,
+            "JupyterNotebookApp.expose_app_in_browser": True,
             "ServerApp.base_url": "/a%40b/",
             "ServerApp.port": 0,
             "ServerApp.root_dir": self.notebooks,
+            # Room for a hundred streams that cannot end.
+            "StreaminferApp.max_queued_tokens": 100_000_000,
             **(configuration or {}),
         }
         news = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
@@ -74,14 +80,21 @@ class Lab:
         """A page's address, with the token: for a browser without a cookie."""
         return f"{self.url}{path}?token={self._token}"
 
-    def ask(self, path: str, method: str = "GET") -> Any:
-        """What the server's REST address says."""
+    def client(self) -> Client:
+        """A client in this process."""
+        return connect(self.url, self._token)
+
+    def ask(self, path: str, method: str = "GET", body: object = None) -> Any:
+        """What the server's REST address says; ``body`` goes along as JSON."""
         request = urllib.request.Request(
-            self.url + path, method=method, headers={"Authorization": f"token {self._token}"}
+            self.url + path,
+            method=method,
+            headers={"Authorization": f"token {self._token}"},
+            data=None if body is None else json.dumps(body).encode(),
         )
         with urllib.request.urlopen(request, timeout=30) as response:
-            body = response.read()
-        return json.loads(body) if body else None
+            answer = response.read()
+        return json.loads(answer) if answer else None
 
     def write(self, name: str, *cells: str) -> None:
         """Write a notebook with these code cells."""

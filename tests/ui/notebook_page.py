@@ -16,6 +16,8 @@ while not pathlib.Path({flag!r}).exists():
 
 
 EXECUTE = "([id, args]) => window.jupyterapp.commands.execute(id, args).then(() => null)"
+CLOSE = "() => [...window.jupyterapp.shell.widgets('main')].forEach(widget => widget.dispose())"
+"""Closes all that is open, whatever is not saved."""
 
 
 class NotebookPage:
@@ -42,18 +44,24 @@ class NotebookPage:
         self.start("notebook:run-all-cells")
 
     def open(self) -> None:
-        # In a workspace of its own: JupyterLab would open what the tests before left open, too.
+        self.command("docmanager:open", path=self.name)
+        self.ready()
+
+    def reload(self) -> None:
+        """Load the whole of JupyterLab again, with nothing open but the notebook."""
         self.page.goto(self.lab.address(f"lab/workspaces/{uuid.uuid4().hex}/tree/{self.name}"))
         self.ready()
+
+    def close(self) -> None:
+        """Close the notebook, and a dialog that a failed test left open."""
+        while self.page.locator(".jp-Dialog").count():
+            self.page.keyboard.press("Escape")
+        self.page.evaluate(CLOSE)
 
     def ready(self) -> None:
         """Wait until the notebook is shown and has a kernel."""
         self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
         self.page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel")
-
-    def reload(self) -> None:
-        self.page.reload()
-        self.ready()
 
     def command(self, id: str, **arguments: Any) -> None:
         """Execute a command of JupyterLab, and wait until it is done."""

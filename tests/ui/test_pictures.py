@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
 from lab import wait_until
 from notebook_page import NotebookPage
 
@@ -30,8 +29,7 @@ def test_quickstart(notebook: NotebookPage, pictures: Path) -> None:
     notebook.page.screenshot(path=pictures / "quickstart.png")
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_states(notebook: NotebookPage, slow_llama: Path, pictures: Path, theme: str) -> None:
+def test_states(notebook: NotebookPage, pictures: Path) -> None:
     error = {"code": "worker_lost", "message": "The worker of model demo ended unexpectedly. Load the model again."}
     shown = [
         {
@@ -53,11 +51,12 @@ def test_states(notebook: NotebookPage, slow_llama: Path, pictures: Path, theme:
     ]
     notebook.run(*cells)
     notebook.wait_for_state("failed")
-    notebook.command("apputils:change-theme", theme=theme)
-    notebook.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=theme)
-    notebook.page.locator("#jupyterlab-splash").wait_for(state="detached")
-    notebook.page.screenshot(path=pictures / f"states-{theme.split()[-1].lower()}.png")
-    assert notebook.view.count() == len(shown)
-    assert notebook.view.get_by_role("button", name="Retry").count() == len(shown) - 1
-    assert notebook.view.get_by_role("button", name="Continue").count() == 1
-    assert notebook.view.get_by_text("Load the model again").is_visible()
+    for theme in (DARK, LIGHT):
+        notebook.command("apputils:change-theme", theme=theme)
+        notebook.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=theme)
+        notebook.page.locator("#jupyterlab-splash").wait_for(state="detached")
+        notebook.page.screenshot(path=pictures / f"states-{theme.split()[-1].lower()}.png")
+        assert notebook.view.count() == len(shown)
+        assert notebook.view.get_by_role("button", name="Retry").count() == len(shown) - 1
+        assert notebook.view.get_by_role("button", name="Continue").count() == 1
+        assert notebook.view.get_by_text("Load the model again").is_visible()

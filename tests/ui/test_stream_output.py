@@ -13,6 +13,8 @@ from notebook_page import NotebookPage
 
 TOKENS = 1200
 """Some seconds on a fast machine: longer than a reload of the page takes."""
+LONGER = 1600
+"""Longer than a deadline that even a slow machine brings something within."""
 ENDLESS = 30_000
 """Minutes, as each token takes longer than the one before: for what must still run when the test is done with it."""
 STREAM = """
@@ -22,6 +24,7 @@ client.load("slow", {path!r})
 stream = client.generate("slow", "The quick brown fox", max_tokens={tokens}, ignore_eos=True, seed=1)
 stream
 """
+STOPPED = "\n\n[stopped]"
 MIME = "application/vnd.jupyter-streaminfer.stream.v1+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
@@ -53,10 +56,10 @@ def output(saved: Any) -> Any:
     return only
 
 
-def holds(only: Any, text: str) -> bool:
-    """Whether an output holds the whole text, for every viewer."""
+def holds(only: Any, text: str, end: str = "") -> bool:
+    """Whether an output holds the whole text, for every viewer; ``end`` is what is said of how it ended."""
     return (
-        only.data["text/plain"] == text
+        only.data["text/plain"] == text + end
         and html.escape(text) in only.data["text/html"]
         and only.data[MIME]["text"] == text
         and WIDGET_MIME not in only.data
@@ -64,6 +67,7 @@ def holds(only: Any, text: str) -> bool:
 
 
 def test_tokens_appear_while_a_later_cell_keeps_the_kernel_busy(notebook: NotebookPage, stream_cell: str) -> None:
+    """And the kernel leaves the final text in the output, whatever its main thread does."""
     notebook.run(stream_cell, notebook.busy_cell)
     notebook.wait_for_state("streaming")
     before = notebook.wait_for_text()
@@ -71,23 +75,16 @@ def test_tokens_appear_while_a_later_cell_keeps_the_kernel_busy(notebook: Notebo
     assert notebook.busy
     notebook.wait_for_state("completed")
     assert notebook.busy
-    assert notebook.text == document(notebook.lab, newest(notebook.lab))["text"]
-
-
-def test_the_kernel_leaves_the_final_text_in_the_output_while_it_is_busy(
-    notebook: NotebookPage, stream_cell: str
-) -> None:
-    notebook.run(stream_cell, notebook.busy_cell)
-    notebook.wait_for_state("completed")
     text = document(notebook.lab, newest(notebook.lab))["text"]
+    assert notebook.text == text
     wait_until(lambda: holds(output(notebook.save()), text))
     assert notebook.busy
 
 
 def test_stop_ends_the_stream_within_a_second_while_the_kernel_is_busy(
-    notebook: NotebookPage, stream_cell: str
+    notebook: NotebookPage, endless_cell: str
 ) -> None:
-    notebook.run(stream_cell, notebook.busy_cell)
+    notebook.run(endless_cell, notebook.busy_cell)
     notebook.wait_for_state("streaming")
     notebook.wait_for_text()
     stream = newest(notebook.lab)
@@ -102,34 +99,38 @@ def test_stop_ends_the_stream_within_a_second_while_the_kernel_is_busy(
     assert notebook.busy
 
 
-def test_a_page_reloaded_in_mid_stream_shows_the_whole_text(notebook: NotebookPage, stream_cell: str) -> None:
-    notebook.run(stream_cell, notebook.busy_cell)
+def test_a_page_reloaded_in_mid_stream_shows_the_whole_text(notebook: NotebookPage, endless_cell: str) -> None:
+    notebook.run(endless_cell, notebook.busy_cell)
     notebook.wait_for_state("streaming")
     notebook.wait_for_text()
     notebook.save()
     stream = newest(notebook.lab)
     notebook.reload()
     notebook.wait_for_state("streaming")
-    assert document(notebook.lab, stream)["status"]["state"] == "open"
-    notebook.wait_for_state("completed")
-    assert notebook.text == document(notebook.lab, stream)["text"]
+    before = len(document(notebook.lab, stream)["text"])
+    assert notebook.wait_for_text(longer_than=before) > before
+    notebook.lab.ask(f"streaminfer/api/streams/{stream}", "DELETE")
+    notebook.wait_for_state("cancelled")
+    text = document(notebook.lab, stream)["text"]
+    assert notebook.text == text
     # The reloaded page no longer gets what the kernel says of this output: it must keep the text by itself.
-    wait_until(lambda: holds(output(notebook.save()), notebook.text))
+    wait_until(lambda: holds(output(notebook.save()), text, STOPPED))
 
 
-def test_a_stream_outlives_its_kernel(notebook: NotebookPage, stream_cell: str) -> None:
-    notebook.run(stream_cell)
+def test_a_stream_outlives_its_kernel(notebook: NotebookPage, endless_cell: str) -> None:
+    notebook.run(endless_cell)
     notebook.wait_for_state("streaming")
     notebook.wait_for_text()
     stream = newest(notebook.lab)
     notebook.command("kernelmenu:shutdown")
     wait_until(lambda: not notebook.lab.ask("api/kernels"))
-    assert document(notebook.lab, stream)["status"]["state"] == "open"
-    notebook.wait_for_state("completed")
+    before = len(document(notebook.lab, stream)["text"])
+    assert notebook.wait_for_text(longer_than=before) > before
+    notebook.lab.ask(f"streaminfer/api/streams/{stream}", "DELETE")
+    notebook.wait_for_state("cancelled")
     kept = document(notebook.lab, stream)
-    assert kept["status"]["state"] == "completed"
     assert notebook.text == kept["text"]
-    wait_until(lambda: holds(output(notebook.save()), kept["text"]))
+    wait_until(lambda: holds(output(notebook.save()), kept["text"], STOPPED))
 
 
 def test_retry_starts_the_same_request_again_without_the_kernel(notebook: NotebookPage, endless_cell: str) -> None:
@@ -153,31 +154,38 @@ def test_retry_starts_the_same_request_again_without_the_kernel(notebook: Notebo
     wait_until(lambda: output(notebook.save()).data[MIME]["text"] == again)
 
 
-def test_a_lost_connection_costs_no_text_and_repeats_none(notebook: NotebookPage, endless_cell: str) -> None:
-    dropped: list[str] = []
-
-    def route(socket: Any) -> None:
-        server = socket.connect_to_server()
-        passed = 0
-
-        def forward(message: str) -> None:
-            nonlocal passed
-            passed += 1
-            socket.send(message)
-            if passed == 12 and len(dropped) < 3:
-                dropped.append(message)
-                server.close()
-                socket.close(code=1011)
-
-        server.on_message(forward)
-
-    notebook.page.route_web_socket("**/streaminfer/ws*", route)
-    notebook.run(endless_cell, notebook.busy_cell)
-    notebook.wait_for_state("streaming")
-    wait_until(lambda: notebook.text and len(dropped) == 3, 120)
-    notebook.view.get_by_role("button", name="Stop").click()
-    notebook.wait_for_state("cancelled")
-    wait_until(lambda: notebook.text == document(notebook.lab, newest(notebook.lab))["text"])
+def test_what_its_deadline_ended_is_continued_to_its_exact_end(
+    notebook: NotebookPage, slow_llama: Path, pictures: Path
+) -> None:
+    """Each part has the deadline of the whole; together they are what one stream would have brought."""
+    cell = STREAM.format(path=str(slow_llama), tokens=LONGER)
+    notebook.run(cell, cell.replace("seed=1)", 'seed=1, deadlines={"total_ms": 600})'), notebook.busy_cell)
+    whole, part = notebook.view.nth(0), notebook.view.nth(1)
+    part.and_(notebook.page.locator("[data-state=incomplete]")).wait_for()
+    whole.and_(notebook.page.locator("[data-state=completed]")).wait_for()
+    reference = whole.locator(".jp-TokenStream-text").text_content()
+    text = part.locator(".jp-TokenStream-text")
+    assert reference
+    so_far = text.text_content() or ""
+    assert 0 < len(so_far) < len(reference)
+    assert reference.startswith(so_far)
+    assert part.get_by_text("Stopped at its deadline").is_visible()
+    assert part.get_by_role("button", name="Retry").count() == 0
+    part.scroll_into_view_if_needed()
+    notebook.page.screenshot(path=pictures / "incomplete.png")
+    continued = 0
+    while part.get_attribute("data-state") == "incomplete":
+        continued += 1
+        last = newest(notebook.lab)
+        part.get_by_role("button", name="Continue").click()
+        wait_until(lambda last=last: newest(notebook.lab) != last)
+        part.and_(notebook.page.locator("[data-state=incomplete], [data-state=completed]")).wait_for()
+        so_far = text.text_content() or ""
+        assert reference.startswith(so_far)
+    assert continued
+    assert so_far == reference
+    assert part.locator(".jp-TokenStream-figures").inner_text().startswith(f"{LONGER} tokens")
+    wait_until(lambda: holds(notebook.save().cells[1].outputs[0], reference))
 
 
 def test_model_output_is_never_markup(notebook: NotebookPage) -> None:

@@ -63,7 +63,7 @@ def test_data_is_the_same_for_the_same_text_and_metadata_names_the_stream(stream
 
 
 def test_figures_count_from_the_first_token() -> None:
-    assert Figures.of([6.0, 16.0, 26.0]) == Figures(3, 100.0, 6.0)
+    assert Figures.of([6.0, 16.0, 26.0]) == Figures(3, 100.0, 6.0, 10.0, 10.0)
     assert Figures.of([6.0]) == Figures(1, None, 6.0)
     assert Figures.of([]) == Figures(0, None, None)
-    assert Figures.of([6.0, 16.0], before=5) == Figures(7, 100.0, 6.0)
+    assert Figures.of([6.0, 16.0], before=5) == Figures(7, 100.0, 6.0, 10.0, 10.0)

@@ -11,7 +11,7 @@ import pytest
 from jupyter_streaminfer.client import Client, ClientStream
 from jupyter_streaminfer.client.discovery import URL_VARIABLE
 from jupyter_streaminfer.widgets import TokenStream
-from jupyter_streaminfer.widgets.token_stream import INTERVAL_S
+from jupyter_streaminfer.widgets.mirror import INTERVAL_S
 
 TIMEOUT_S = 30
 

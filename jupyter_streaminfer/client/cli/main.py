@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jupyter_streaminfer.client.cli import files, models, requests, routes
+from jupyter_streaminfer.client.cli import files, metrics, models, requests, routes
 from jupyter_streaminfer.client.cli.commands import Commands, Run
 from jupyter_streaminfer.client.cli.output import fail
 from jupyter_streaminfer.client.client import Client
@@ -60,6 +60,6 @@ def _parser() -> argparse.ArgumentParser:
         "here, is found by itself.",
     )
     commands = Commands(parser)
-    for group in (models, routes, files, requests):
+    for group in (models, routes, files, requests, metrics):
         group.add_to(commands)
     return parser

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -14,12 +13,9 @@ from jupyter_streaminfer.client.bench import Load, bench
 from jupyter_streaminfer.client.cli.commands import Commands, positive
 from jupyter_streaminfer.client.cli.output import duration, fail, note, say, table
 from jupyter_streaminfer.client.client import Client
-from jupyter_streaminfer.protocol import Delta, Metrics, Prediction
+from jupyter_streaminfer.client.sampling import add_sampling, asked
+from jupyter_streaminfer.protocol import Delta, Prediction
 
-GENERATE_OPTIONS = (
-    "max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
-    "frequency_penalty", "stop", "seed", "ignore_eos",
-)  # fmt: skip
 CANCEL_S = 10.0
 """How long a cancelled stream may take to say so."""
 INTERRUPTED = 130
@@ -29,23 +25,11 @@ def add_to(commands: Commands) -> None:
     """Add them."""
     generate = commands.add_for_model("generate", _generate, "generate text; Ctrl-C cancels it")
     generate.add_argument("prompt")
-    generate.add_argument("--chat", action="store_true", help="the prompt is a user's turn of a chat")
-    generate.add_argument("--max-tokens", type=int, help="new tokens at most (128)")
-    generate.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest token each time (1)")
-    generate.add_argument("--top-k", type=int, default=0, help="draw from the k likeliest tokens (0: from all)")
-    generate.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens of that share (1)")
-    generate.add_argument("--min-p", type=float, default=0.0, help="drop tokens so much less likely than the first (0)")
-    generate.add_argument("--repetition-penalty", type=float, default=1.0, help="of tokens that are there already (1)")
-    generate.add_argument("--presence-penalty", type=float, default=0.0, help="of those that the answer has (0)")
-    generate.add_argument("--frequency-penalty", type=float, default=0.0, help="the same, times how often (0)")
-    generate.add_argument("--stop", action="append", default=[], help="end before this text; may be given repeatedly")
-    generate.add_argument("--seed", type=int, help="the same seed gives the same text")
-    generate.add_argument("--ignore-eos", action="store_true", help="go on past the model's own end")
+    add_sampling(generate)
     predict = commands.add_for_model("predict", _predict, "predict for rows of inputs")
     predict.add_argument("file", help="a JSON file of rows, [[...], ...]; - reads standard input")
     commands.add("streams", _streams, "list the streams")
     commands.add("cancel", _cancel, "end a stream", "id")
-    commands.add("metrics", _metrics, "show what the engine carries, and what it refused")
     measure = commands.add_for_model("bench", _bench, "measure times to first token and between tokens under load")
     measure.add_argument("--concurrency", type=positive, default=8, help="requests under way at once (8)")
     measure.add_argument("--requests", type=positive, default=64, help="requests in all (64)")
@@ -55,12 +39,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _generate(client: Client, arguments: argparse.Namespace) -> int:
-    options: dict[str, Any] = {name: getattr(arguments, name) for name in GENERATE_OPTIONS}
-    if arguments.chat:
-        options["messages"] = [{"role": "user", "content": arguments.prompt}]
-    else:
-        options["prompt"] = arguments.prompt
-    stream = client.generate(arguments.model, **options)
+    stream = client.generate(arguments.model, **asked(arguments, arguments.prompt))
     status = 0
     try:
         for piece in stream:
@@ -97,9 +76,19 @@ def _predict(client: Client, arguments: argparse.Namespace) -> int:
 
 def _streams(client: Client, arguments: argparse.Namespace) -> int:
     table(
-        ("STREAM", "MODEL", "STATE", "EVENTS", "CONSUMERS", "AGE"),
+        ("STREAM", "MODEL", "STATE", "TOKENS", "TOKENS/S", "TTFT", "CONSUMERS", "AGE", "ODD"),
         [
-            (each.stream, each.model, each.state, each.head, each.consumers, duration(each.age_ms / 1000))
+            (
+                each.stream,
+                each.model,
+                each.state,
+                each.tokens,
+                "-" if each.tokens_per_s is None else f"{each.tokens_per_s:.1f}",
+                "-" if each.ttft_ms is None else f"{each.ttft_ms:.1f} ms",
+                each.consumers,
+                duration(each.age_ms / 1000),
+                ", ".join(each.odd),
+            )
             for each in client.streams()
         ],
     )
@@ -109,22 +98,6 @@ def _streams(client: Client, arguments: argparse.Namespace) -> int:
 def _cancel(client: Client, arguments: argparse.Namespace) -> int:
     client.cancel(arguments.id)
     return 0
-
-
-def _metrics(client: Client, arguments: argparse.Namespace) -> int:
-    table(("METRIC", "VALUE"), _rows(client.metrics()))
-    return 0
-
-
-def _rows(metrics: Metrics) -> list[tuple[Any, ...]]:
-    """One for each number; those by error code or deadline as ``refused.overloaded``."""
-    rows: list[tuple[Any, ...]] = []
-    for name, value in msgspec.structs.asdict(metrics).items():
-        if isinstance(value, dict):
-            rows += [(f"{name}.{key}", count) for key, count in sorted(value.items())]
-        elif value is not None:
-            rows.append((name, round(value, 3)))
-    return rows
 
 
 def _bench(client: Client, arguments: argparse.Namespace) -> int:

@@ -6,7 +6,9 @@ import asyncio
 from functools import partial
 from types import TracebackType
 
-from jupyter_streaminfer.engine import Cursor, Engine, Stream
+from tornado.iostream import StreamClosedError
+
+from jupyter_streaminfer.engine import CancelReason, Cursor, Engine, Stream
 from jupyter_streaminfer.protocol import Event, Generate, StreaminferError
 
 
@@ -42,7 +44,7 @@ class Choices:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.cancel()
+        self.cancel("abandoned" if isinstance(error, StreamClosedError) else "client")
         for cursor in self._cursors:
             cursor.close()
 
@@ -65,7 +67,7 @@ class Choices:
         ready, self._ready = self._ready, {}
         return [(index, event) for index in ready for event in self._cursors[index].take()]
 
-    def cancel(self) -> None:
+    def cancel(self, reason: CancelReason = "client") -> None:
         """End every choice that is still open, and those that are not admitted yet."""
         self._cancelled = True
         for admission in self._admissions:
@@ -74,7 +76,7 @@ class Choices:
             elif not admission.cancelled() and admission.exception() is None:
                 stream = admission.result()
                 if not stream.closed:
-                    self._engine.cancel(stream.id)
+                    self._engine.cancel(stream.id, reason)
 
     def _mark(self, index: int) -> None:
         self._ready[index] = None

@@ -60,7 +60,7 @@ class GenerationHandler(OpenAIHandler):
         """End what nobody waits for any longer."""
         super().on_connection_close()
         if self._choices is not None:
-            self._choices.cancel()
+            self._choices.cancel("abandoned")
 
     async def answer(self, body: Body, requests: list[Generate], kind: type[Form]) -> None:
         """Generate and reply. Raises `StreaminferError` while the status can still say so."""

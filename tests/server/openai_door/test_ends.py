@@ -9,7 +9,7 @@ import pytest
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, NotFoundError, RateLimitError
 
 from jupyter_streaminfer.engine import Engine
-from jupyter_streaminfer.protocol import Cancelled, Generate
+from jupyter_streaminfer.protocol import Cancelled, Generate, Outcomes
 from jupyter_streaminfer.server.openai.handler import OpenAIHandler
 
 from ..conftest import TIMEOUT_S
@@ -68,6 +68,7 @@ class TestOverloaded:
         assert refused.value.response.headers["retry-after"] == "1"
         assert not running.closed
         assert [stream.state for stream in engine.streams()].count("open") == 1, "all choices or none"
+        engine.cancel(running.id)  # A server that stops would give it time to come to its end.
 
 
 async def test_without_an_engine_it_is_unavailable(openai: AsyncOpenAI, app) -> None:
@@ -88,8 +89,9 @@ async def test_closing_a_stream_ends_all_its_choices(
     for stream in spy.streams:
         terminal = await ends(stream)
         assert isinstance(terminal, Cancelled)
-        assert terminal.reason == "client"
+        assert terminal.reason == "abandoned"
     assert len(spy.streams) == 3
+    assert engine.metrics().traffic.outcomes == Outcomes(disconnected=3)
 
 
 async def test_leaving_before_a_whole_answer_ends_it(
@@ -101,6 +103,7 @@ async def test_leaving_before_a_whole_answer_ends_it(
     asking.cancel()
     for stream in spy.streams:
         assert isinstance(await ends(stream), Cancelled)
+    assert engine.metrics().traffic.outcomes == Outcomes(disconnected=2)
 
 
 async def test_leaving_before_the_admission_ends_the_request(
