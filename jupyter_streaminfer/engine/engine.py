@@ -118,7 +118,7 @@ class Engine(Observed):
         with self._meter.door(client) as door:
             self._refuse_when_stopping()
             before = self._continuable(request.stream)
-            model = self._registry.loaded(before.request.model.partition("@")[0], before.version)
+            model = self._registry.loaded(before.model, before.version)
             door.lead(model)
             task = self._open(model, before.request, door, before.seed, before.delivered)
         return await _admitted(task)

@@ -134,7 +134,7 @@ class Observed(Lifecycle):
     def _alerted(self, alert: Alert) -> None:
         model = alert.rule.model
         for stream in self._streams.opened() if alert.firing else ():
-            if model is None or stream.request.model.partition("@")[0] == model:
+            if model is None or stream.model == model:
                 stream.notice("alert", f"{alert.name}: {alert.message}")
         self.on_alert(alert)
 

@@ -89,7 +89,7 @@ class Oddities:
         self._watched.pop(stream.id, None)
         if not isinstance(stream.terminal, Completed):
             return
-        model, tokens = _model(stream), stream.log.tokens
+        model, tokens = stream.model, stream.log.tokens
         usual = self._usual.setdefault(model, UsualLength())
         self._usual.move_to_end(model)
         if len(self._usual) > MAX_MODELS:
@@ -106,12 +106,12 @@ class Oddities:
             seen.moved = self._now
             seen.tokens, seen.started = tokens, started
         if "stalled" not in stream.odd:
-            first_s, next_s = patience.get((_model(stream), stream.version), (FIRST_STALL_S, STALL_S))
+            first_s, next_s = patience.get((stream.model, stream.version), (FIRST_STALL_S, STALL_S))
             still_s = self._now - seen.moved
             if still_s > (next_s if tokens else first_s):
                 self._note(stream, "stalled", f"It has brought nothing for {still_s:.0f} s. {_STALLED}")
         if tokens > LONG_TOKENS and "long" not in stream.odd:
-            usual = self._usual.get(_model(stream))
+            usual = self._usual.get(stream.model)
             most = None if usual is None else usual.quantile(0.95)
             if most is not None and tokens > LONG_TIMES * most:
                 what = "tokens" if isinstance(stream.log, DeltaLog) else "values"
@@ -145,10 +145,6 @@ _REPEATING = "Stop it, and set repetition_penalty (1.1, say) or a higher tempera
 
 def _searchable(stream: Stream) -> bool:
     return isinstance(stream.log, DeltaLog) and stream.log.tokens >= MIN_TOKENS and "repeating" not in stream.odd
-
-
-def _model(stream: Stream) -> str:
-    return stream.request.model.partition("@")[0]
 
 
 def _patience(metrics: Metrics) -> dict[tuple[str, str], tuple[float, float]]:

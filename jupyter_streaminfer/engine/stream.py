@@ -79,6 +79,8 @@ class Stream:
         self.id = id
         self.epoch = secrets.token_urlsafe(6)
         self.request = request
+        self.model = request.model.partition("@")[0]
+        """Its name; the request may have named a version, too."""
         self.version = version
         self.accepted = accepted
         self.began = time.time() - time.monotonic() + accepted
@@ -354,7 +356,7 @@ class Stream:
         return StreamStatus(
             stream=self.id,
             epoch=self.epoch,
-            model=self.request.model,
+            model=self.model,
             version=self.version,
             state="open" if terminal is None else STATES[type(terminal)],
             floor=self.floor,

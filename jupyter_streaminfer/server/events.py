@@ -41,7 +41,7 @@ class JupyterEvents:
             STREAM_END,
             {
                 "stream": status.stream,
-                "model": status.model.partition("@")[0],
+                "model": status.model,
                 "version": status.version,
                 "arm": status.arm,
                 "state": status.state,

@@ -54,7 +54,7 @@ class Histograms:
 
     def add(self, status: StreamStatus) -> None:
         """Count one in."""
-        model = status.model.partition("@")[0]
+        model = status.model
         if len(self._models) < MAX_MODELS:
             self._models.add(model)
         attributes = {**PROVIDER, **OPERATION, MODEL: model if model in self._models else OTHER}

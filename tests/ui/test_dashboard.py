@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from dashboard_samples import ALERT, history, idle, message, metrics, model, stream, told
 from lab import wait_until
-from samples import ALERT, history, idle, message, metrics, model, stream, told
 
 from jupyter_streaminfer.client import Client
 from jupyter_streaminfer.client.connect import embedded

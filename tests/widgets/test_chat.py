@@ -21,15 +21,15 @@ TIMEOUT_S = 60
 OPTIONS: dict[str, Any] = {"max_tokens": 8, "seed": 1, "temperature": 0, "ignore_eos": True}
 
 
-@pytest.fixture
-def chatty(long_llama: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def chatty(long_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with a chat template."""
-    folder = copytree(long_llama, tmp_path / "chatty")
+    folder = copytree(long_llama, tmp_path_factory.mktemp("models") / "chatty")
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(chatty: Path) -> Iterator[Client]:
     with embedded() as client:
         client.load("demo", chatty)
@@ -97,6 +97,7 @@ def test_a_second_question_waits_for_the_answer(client: Client) -> None:
     with pytest.raises(StreaminferError, match="still coming"):
         chat.send("Faster")
     assert [turn["role"] for turn in chat.turns] == ["user", "assistant"]
+    next(iter(stream))
     chat.stop()
     until(chat, settled)
     assert stream.state == "cancelled"

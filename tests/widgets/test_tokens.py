@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from jupyter_streaminfer.client import Client
+from jupyter_streaminfer.client.connect import embedded
 from jupyter_streaminfer.widgets import TokenStream
 from jupyter_streaminfer.widgets.snapshot import Snapshot
 from jupyter_streaminfer.widgets.tokens import KEPT_TOKENS, KEPT_TOP, tokens_of
+
+
+@pytest.fixture(scope="module")
+def client(long_llama: Path) -> Iterator[Client]:
+    """One for all these tests: none of them minds the streams of the others."""
+    with embedded() as client:
+        client.load("tiny", long_llama)
+        yield client
 
 
 def test_their_texts_are_the_streams_text(client: Client) -> None:

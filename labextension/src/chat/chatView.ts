@@ -225,7 +225,7 @@ export class ChatView implements IView {
     }
     const tokens = answers.reduce((sum, { snapshot }) => sum + (snapshot?.figures?.tokens ?? 0), 0);
     const ended = answers.filter(({ snapshot }) => snapshot && isFinal(snapshot.state)).length;
-    this._summary.textContent = ended ? `${ended} ${ended === 1 ? 'answer' : 'answers'} · ${tokens} tokens` : '';
+    this._summary.textContent = ended ? `${count(ended, 'answer')} · ${count(tokens, 'token')}` : '';
     this._status.textContent = this._waiting ? 'Waiting for the kernel…' : '';
     this._status.hidden = !this._waiting;
     this._input.ready = !last?.running && !this._waiting;
@@ -244,6 +244,10 @@ export class ChatView implements IView {
   private readonly _places: IPlace[] = [];
   /** Whether the kernel was asked and has not said anything yet. */
   private _waiting = false;
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 const NO_ANSWER: ISnapshot = {

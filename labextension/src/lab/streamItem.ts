@@ -27,15 +27,14 @@ export class StreamItem implements IItem<StreamStatus> {
 
   show(status: StreamStatus): void {
     const trans = this._trans;
-    // The request may have named a version, or the latest: this is the one that answers.
-    const model = `${label(status.model.replace(/@.*/, ''))}@${label(status.version)}`;
+    const model = `${label(status.model)}@${label(status.version)}`;
     this._stream = status.stream;
     this.node.dataset.stream = status.stream;
     this.node.title = [status.stream, status.client && trans.__('of %1', label(status.client))]
       .filter(Boolean)
       .join('\n');
     const figures = [
-      status.paused ? trans.__('paused') : '',
+      status.paused ? trans.__('paused') : typeof status.queue_ms !== 'number' ? trans.__('waiting') : '',
       typeof status.tokens_per_s !== 'number' ? '' : trans.__('%1 tokens/s', rate(status.tokens_per_s)),
       trans._n('%1 token', '%1 tokens', status.tokens ?? 0),
       time(status.age_ms)

@@ -7,7 +7,7 @@ const CHUNK = 4096;
 /** or inside a line at so many. */
 const LONGEST = 16_384;
 /** So many elements for control characters are in a chunk at most. */
-const MOST_CONTROLS = 1024;
+const MOST_CONTROLS = 512;
 
 /**
  * The text as it is, in text nodes.

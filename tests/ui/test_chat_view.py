@@ -61,8 +61,9 @@ def wait_for_state(page: Page, state: str, count: int = 1) -> None:
 def converse(page: Page, server: ScriptedServer, *turns: tuple[str, str]) -> None:
     """Say these things and have them answered."""
     for question, answer in turns:
+        before = len(server.streams)
         say(page, question)
-        stream = server.asked(len(server.streams) + 1)
+        stream = server.asked(before + 1)
         stream.bring(answer)
         stream.end()
         wait_for_state(page, "completed", page.locator(".jp-TokenStream").count())
