@@ -70,7 +70,9 @@ async def endurance(
     outcome.at_most(f"MiB that RSS grew (flat: {FLAT_MIB:g})", FLAT_MIB, after.rss_mib - before.rss_mib)
     outcome.at_most("descriptors afterwards", before.descriptors, after.descriptors, noisy=False)
     outcome.at_most("threads afterwards", before.threads, after.threads, noisy=False)
-    left = {name: metrics[name] for name in ("connections", "streams_open", "clients", "pending", "queued_tokens")}
+    left = {
+        name: metrics[name] for name in ("connections", "streams_open", "active_clients", "pending", "queued_tokens")
+    }
     outcome.equal("what the server says is left", dict.fromkeys(left, 0), left)
     outcome.figures = {
         "requests": sent,

@@ -90,7 +90,11 @@ class JupyterServer:
         self._said = threading.Event()
         """Something was logged since."""
         threading.Thread(target=self._read, daemon=True).start()
-        self._wait_for_extension()
+        try:
+            self._wait_for_extension()
+        except BaseException:
+            self.kill()
+            raise
 
     def _wait_for_extension(self) -> None:
         """The log cannot tell: it says that the server runs before it listens, and before extensions are started."""

@@ -15,5 +15,6 @@ def passes(scenario: Coroutine[Any, Any, Outcome]) -> Outcome:
     """Run it: everything holds that does on any machine."""
     outcome = asyncio.run(scenario)
     assert outcome.checks
-    assert outcome.failures(noisy=False) == []
+    failures = outcome.failures(noisy=False)
+    assert not failures, failures
     return outcome

@@ -34,6 +34,7 @@ def client(chatty: Path) -> Iterator[Client]:
     with embedded() as client:
         client.load("demo", chatty)
         yield client
+        client.unload("demo")  # tests elsewhere may have the engine of this process, too
 
 
 def until(chat: Chat, reached: Any) -> None:
