@@ -11,7 +11,7 @@ export class InputBox {
     label: string,
     private readonly _send: (text: string) => boolean,
     cancel?: () => void,
-    changed?: (text: string) => void
+    private readonly _changed?: (text: string) => void
   ) {
     this._text.setAttribute('aria-label', label);
     this._text.placeholder = label;
@@ -30,7 +30,7 @@ export class InputBox {
     });
     this._text.addEventListener('input', () => {
       this._fit();
-      changed?.(this._text.value);
+      this._changed?.(this._text.value);
     });
     this.node.addEventListener('submit', event => {
       event.preventDefault();
@@ -65,6 +65,7 @@ export class InputBox {
     const text = this._text.value.trim();
     if (text && !this._button.disabled && this._send(text)) {
       this.value = '';
+      this._changed?.('');
     }
   }
 
