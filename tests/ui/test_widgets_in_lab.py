@@ -11,7 +11,8 @@ LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
 CELLS = (
     "import numpy as np\nimport jupyter_streaminfer as si\nfrom jupyter_streaminfer import widgets\n"
     "client = si.connect()\nclient.load('demo'); client.load('digits')\n"
-    "streams = [client.generate('demo', 'The asyncio module', max_tokens=24, seed=seed, ignore_eos=True) for seed in range(3)]\n"
+    "options = {'max_tokens': 24, 'ignore_eos': True}\n"
+    "streams = [client.generate('demo', 'The asyncio module', seed=seed, **options) for seed in range(3)]\n"
     "rows = np.random.default_rng(0).uniform(0, 16, (5, 8, 8)).tolist()",
     "client.generate('demo', 'The asyncio module', max_tokens=24, seed=1, logprobs=2)",
     "chat = client.chat('demo', max_tokens=16, seed=1); chat",
