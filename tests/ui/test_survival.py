@@ -34,8 +34,9 @@ COVER = """() => {
     window.covered = [];
     window.draw = window.requestAnimationFrame;
     window.requestAnimationFrame = callback => window.covered.push(callback);
+    return new Promise(done => window.draw(() => window.draw(done)));
 }"""
-"""Makes a page as one that is hidden: no animation frame comes."""
+"""Makes a page as one that is hidden: no animation frame comes, but for those that were asked for before."""
 UNCOVER = """() => {
     window.requestAnimationFrame = window.draw;
     window.covered.forEach(callback => window.requestAnimationFrame(callback));

@@ -122,7 +122,7 @@ def test_whatever_the_model_says_is_text(page: Page, bare_page: Any, kind: str) 
         assert all(each == ["http:", "_blank", "noopener noreferrer"] for each in addresses)
         if mode != "Markdown":
             same = "text => document.querySelector('[role=log]').textContent === text + '\\n\\nthe end'"
-            assert page.evaluate(same, text)
+            page.wait_for_function(same, arg=text)
         # Nothing in the text moves what is around it.
         box, state = page.locator(".jp-TokenStream").bounding_box(), page.get_by_text("Completed").bounding_box()
         assert box is not None
