@@ -8,9 +8,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds that is serious or critical: its rule, and the first element."""
+def violations(page: Page, within: str | None = None) -> list[str]:
+    """What axe finds that is serious or critical, on the page or within the nodes that a selector names."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page).response["violations"]
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")]
+    found = Axe().run(page, context=within, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{each['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]

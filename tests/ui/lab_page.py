@@ -6,7 +6,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from axe_playwright_python.sync_playwright import Axe
 from lab import Lab
 from notebook_page import EXECUTE
 from playwright.sync_api import Locator, Page
@@ -55,17 +54,6 @@ class LabPage:
 
     def picture(self, name: str) -> None:
         self.page.screenshot(path=self._pictures / f"lab-{name}.png")
-
-    def violations(self, selector: str) -> list[str]:
-        """What axe finds serious or critical within the nodes that the selector names."""
-        options = {"resultTypes": ["violations"]}
-        found = Axe().run(self.page, context=selector, options=options).response["violations"]
-        return [
-            f"{each['id']}: {node['html'][:200]} {node['failureSummary']}"
-            for each in found
-            if each["impact"] in ("serious", "critical")
-            for node in each["nodes"]
-        ]
 
     @property
     def connections(self) -> int:

@@ -8,7 +8,7 @@ from shutil import copytree
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from accessibility import violations
 from comm_page import CommPage
 from playwright.sync_api import Locator, Page
 from scripted_server import CONFIG, ScriptedServer
@@ -19,7 +19,6 @@ from jupyter_streaminfer.client.connect import embedded
 from jupyter_streaminfer.widgets import Chat
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-SEVERE = ("serious", "critical")
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
 
@@ -67,11 +66,6 @@ def converse(page: Page, server: ScriptedServer, *turns: tuple[str, str]) -> Non
         stream.bring(answer)
         stream.end()
         wait_for_state(page, "completed", page.locator(".jp-TokenStream").count())
-
-
-def hindrances(page: Page) -> list[Any]:
-    found = Axe().run(page).response["violations"]
-    return [(each["id"], node["html"]) for each in found for node in each["nodes"] if each["impact"] in SEVERE]
 
 
 def contents(messages: list[Any]) -> list[tuple[str, str]]:
@@ -210,7 +204,7 @@ def test_nothing_hinders_anybody(chat: Page, server: ScriptedServer, scheme: str
     )
     chat.get_by_role("button", name="System prompt").click()
     chat.get_by_role("button", name="Edit").click()
-    assert hindrances(chat) == []
+    assert violations(chat) == []
 
 
 # Through the kernel alone.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from accessibility import violations
 from dashboard_samples import ALERT, history, idle, message, metrics, model, stream, told
 from lab import wait_until
 
@@ -49,12 +49,6 @@ def figure(page: Page, panel: str, chart: str, line: str) -> Any:
     """The figure that a chart's legend has for a line."""
     plot = card(page, panel).locator("figure").filter(has_text=chart)
     return plot.locator(".jp-Streaminfer-legendItem").filter(has_text=line).locator(".jp-Streaminfer-legendValue")
-
-
-def serious(page: Page) -> list[str]:
-    """What axe finds that matters."""
-    found = Axe().run(page).response["violations"]
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")]
 
 
 @pytest.fixture
@@ -109,7 +103,7 @@ def test_an_engine_to_which_nobody_came_says_what_to_do(show: Any) -> None:
     card(page, "Latency").get_by_text('No model is loaded yet: client.load("demo") loads one.').wait_for()
     card(page, "Streams").get_by_text("No stream is open").wait_for()
     card(page, "Errors").get_by_text("No alert fires.").wait_for()
-    assert serious(page) == []
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -126,7 +120,7 @@ def test_a_busy_engine_is_shown_whole_and_readable_in_both_themes(
     label = card(page, "Latency").get_by_role("img").first.get_attribute("aria-label")
     assert label is not None
     assert label.startswith("Time to first token: p50 ")
-    assert serious(page) == []
+    assert violations(page) == []
     page.screenshot(path=pictures / f"dashboard-{scheme}.png")
 
 
@@ -139,7 +133,7 @@ def test_it_says_when_it_is_cut_off_and_when_it_has_failed(show: Any, bare_page:
     problem = f"The kernel has no engine {HOSTILE}"
     bare_page.tell({"type": "state", "state": "failed", "error": {"code": "internal", "message": problem}})
     page.get_by_role("alert").filter(has_text=problem).wait_for()
-    assert serious(page) == []
+    assert violations(page) == []
     asked = len(bare_page.sent)
     page.get_by_role("button", name="Try again").click()
     assert bare_page.sent[asked:] == [{**bare_page.sent[asked], "type": "watch", "topics": ["metrics", "streams"]}]

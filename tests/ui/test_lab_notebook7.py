@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from accessibility import violations
 
 pytest.importorskip("notebook", reason="JupyterLab's server has Notebook's pages where that is installed")
 
@@ -30,7 +31,7 @@ def test_a_server_without_the_engine_says_so_and_one_with_it_shows_it(lab: Lab, 
     assert desk.connections == 0
     assert page.locator(".Toastify__toast").count() == 0
     desk.picture("notebook7-without")
-    assert desk.violations("#jp-streaminfer-sidebar") == []
+    assert violations(desk.page, "#jp-streaminfer-sidebar") == []
 
     page.unroute(HEALTH)
     desk.sidebar.get_by_role("button", name="Try again").click()

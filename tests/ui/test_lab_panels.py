@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from accessibility import violations
 from lab import Lab, wait_until
 from tiny_models import ENDLESS, build_llama
 
@@ -97,7 +98,7 @@ class TestTheSidebar:
         desk.sidebar.get_by_text("No model is loaded.").wait_for()
         desk.sidebar.get_by_text("None.").wait_for()
         desk.picture("sidebar-empty")
-        assert desk.violations("#jp-streaminfer-sidebar") == []
+        assert violations(desk.page, "#jp-streaminfer-sidebar") == []
 
     def test_a_model_is_loaded_by_a_form_that_says_what_is_wrong(self, desk: LabPage, endless: Path) -> None:
         desk.sidebar.get_by_role("button", name="Load…").click()
@@ -111,7 +112,7 @@ class TestTheSidebar:
         problem = desk.dialog.get_by_role("alert").filter(has_text="nothing")
         problem.wait_for()
         desk.picture("load-refused")
-        assert desk.violations(".jp-StreaminferForm") == []
+        assert violations(desk.page, ".jp-StreaminferForm") == []
         assert desk.dialog.get_by_label("Path").get_attribute("aria-invalid") == "true"
         desk.dialog.get_by_label("Path").fill(str(endless))
         press(desk, "Enter")
@@ -125,7 +126,7 @@ class TestTheSidebar:
         assert failed.get_by_role("alert").inner_text() == error
         desk.page.locator(".Toastify").get_by_text("Loading broken@1 failed").wait_for()
         desk.picture("sidebar-failed")
-        assert desk.violations("#jp-streaminfer-sidebar") == []
+        assert violations(desk.page, "#jp-streaminfer-sidebar") == []
         failed.get_by_role("button", name="Remove").click()
         failed.wait_for(state="detached")
         assert versions(desk, "broken") == {}
@@ -182,13 +183,13 @@ class TestAHundredStreams:
         for theme in ("JupyterLab Dark", "JupyterLab Light"):
             desk.theme(theme)
             desk.picture(f"hundred-streams-{theme.split()[-1].lower()}")
-            assert desk.violations("#jp-streaminfer-sidebar") == []
+            assert violations(desk.page, "#jp-streaminfer-sidebar") == []
 
     def test_the_status_bar_sums_them_up(self, desk: LabPage) -> None:
         desk.status.get_by_text(f"{STREAMS} streams").wait_for()
         desk.status.get_by_text("tokens/s").wait_for()
         assert f"Streams open: {STREAMS}" in (desk.status.get_attribute("title") or "")
-        assert desk.violations(".jp-StreaminferStatus") == []
+        assert violations(desk.page, ".jp-StreaminferStatus") == []
 
     def test_one_is_stopped_by_the_keyboard_and_the_focus_stays_in_the_list(self, desk: LabPage) -> None:
         desk.streams.first.focus()
@@ -258,7 +259,7 @@ class TestTheDashboard:
         for theme in ("JupyterLab Dark", "JupyterLab Light"):
             desk.theme(theme)
             desk.picture(f"dashboard-{theme.split()[-1].lower()}")
-            assert desk.violations(".jp-StreaminferDashboard") == []
+            assert violations(desk.page, ".jp-StreaminferDashboard") == []
 
     def test_its_layout_is_restored_with_the_workspace_and_reset(self, desk: LabPage) -> None:
         bars = desk.page.locator(".jp-StreaminferDashboard .lm-DockPanel-tabBar")
@@ -334,7 +335,7 @@ class TestThePlayground:
             fault = form.locator(f".jp-StreaminferField:has([name={name}]) [role=alert]")
             assert fault.inner_text() == expected(name)
         desk.picture("playground-faults")
-        assert desk.violations(".jp-StreaminferPlayground") == []
+        assert violations(desk.page, ".jp-StreaminferPlayground") == []
         for name in BEYOND:
             form.locator(f"[name={name}]").fill("")
 
@@ -362,7 +363,7 @@ class TestThePlayground:
         for theme in ("JupyterLab Dark", "JupyterLab Light"):
             desk.theme(theme)
             desk.picture(f"playground-{theme.split()[-1].lower()}")
-            assert desk.violations(".jp-StreaminferPlayground") == []
+            assert violations(desk.page, ".jp-StreaminferPlayground") == []
         form.get_by_label("Seed").fill("8")
         desk.page.get_by_role("checkbox", name="other", exact=True).uncheck()
         press(desk, "Control+Enter")
@@ -427,7 +428,7 @@ class TestAServerThatGoes:
         desk.sidebar.get_by_text("The server does not answer. Reconnecting…").wait_for()
         desk.page.locator(".Toastify").get_by_text("cannot be reached").wait_for()
         desk.picture("disconnected")
-        assert desk.violations("#jp-streaminfer-sidebar") == []
+        assert violations(desk.page, "#jp-streaminfer-sidebar") == []
         desk.mend()
         desk.sidebar.locator(".jp-StreaminferMessage").wait_for(state="hidden")
         desk.page.locator(".Toastify").get_by_text("cannot be reached").wait_for(state="detached")
@@ -440,7 +441,7 @@ class TestAServerThatGoes:
         desk.sidebar.locator(".jp-StreaminferAlert").get_by_text("above the bound").wait_for()
         desk.page.locator(".Toastify").get_by_text("Much memory: Memory is").wait_for()
         desk.picture("alert")
-        assert desk.violations("#jp-streaminfer-sidebar") == []
+        assert violations(desk.page, "#jp-streaminfer-sidebar") == []
         desk.lab.ask("streaminfer/api/alerts", "PUT", {"rules": []})
         desk.page.locator(".Toastify").get_by_text("Alert over: Much memory").wait_for()
         desk.sidebar.locator(".jp-StreaminferAlert").wait_for(state="detached")

@@ -97,8 +97,9 @@ class Tally:
         """A slice of the window is over."""
         self._marks.append(self._mark())
 
-    def absorb(self, other: Tally) -> None:
-        """Take in an idle one's counts, as if they had been here before the window."""
+    def add(self, other: Tally) -> None:
+        """Add another one's counts to these."""
+        self.open += other.open
         self.completed += other.completed
         self.incomplete += other.incomplete
         self.cancelled += other.cancelled
@@ -106,7 +107,12 @@ class Tally:
         self.failed += other.failed
         self.tokens_in += other.tokens_in
         self.tokens_out += other.tokens_out
-        self.errors += other.errors
+        if other.errors:
+            self.errors.update(other.errors)
+
+    def absorb(self, other: Tally) -> None:
+        """Take in an idle one's counts, as if they had been here before the window."""
+        self.add(other)
         self._counted = _add(self._counted, other._counted)
         marks = [_add(mark, other._mark()) for mark in self._marks]
         self._marks.clear()
@@ -126,16 +132,7 @@ def traffic(tallies: Iterable[Tally]) -> TrafficMetrics:
     requests_per_s = tokens_in_per_s = tokens_out_per_s = 0.0
     ended = failed = 0
     for each in tallies:
-        whole.open += each.open
-        whole.completed += each.completed
-        whole.incomplete += each.incomplete
-        whole.cancelled += each.cancelled
-        whole.disconnected += each.disconnected
-        whole.failed += each.failed
-        whole.tokens_in += each.tokens_in
-        whole.tokens_out += each.tokens_out
-        if each.errors:
-            whole.errors.update(each.errors)
+        whole.add(each)
         requests_per_s += each.rates[0]
         tokens_in_per_s += each.rates[1]
         tokens_out_per_s += each.rates[2]
