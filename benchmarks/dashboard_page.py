@@ -20,7 +20,7 @@ from processes import cpu_seconds, tree
 STATIC = Path(__file__).parents[1] / "jupyter_streaminfer" / "widgets" / "static"
 SIZE = {"width": 1400, "height": 1000}
 """Of the window: most of the charts are in view, the table of streams is scrolled to."""
-SETTLE_S = 5.0
+SETTLE_S = 1.0
 SHOW = """
 const { default: widget } = await import(SCRIPT);
 const model = { get: name => name === 'server', send: () => {}, on: () => {}, off: () => {} };
@@ -41,13 +41,29 @@ COUNT = """seconds => new Promise(done => {
 
 
 class OpenDashboard:
-    """The page and the browser that shows it."""
+    """A page, which has a dashboard where it is shown, and the browser."""
 
-    def __init__(self, page: Page, browser: int) -> None:
+    def __init__(self, page: Page, server: Server, browser: int) -> None:
         self.page = page
+        self._server = server
         self._browser = browser
         self._session = page.context.new_cdp_session(page)
         self._session.send("Performance.enable")
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """The widget's own script in an empty page that reads from the server by itself."""
+        script = json.dumps("data:text/javascript;charset=utf-8," + quote((STATIC / "dashboard.js").read_text()))
+        config: dict[str, Any] = {"wsUrl": self._server.websocket, "token": self._server.token}
+        text = json.dumps(config).replace("<", "\\u003c")
+        self.page.set_content(f'<script id="jupyter-config-data" type="application/json">{text}</script><main></main>')
+        self.page.add_style_tag(path=STATIC / "dashboard.css")
+        self.page.add_script_tag(type="module", content=SHOW.replace("SCRIPT", script))
+        self.page.get_by_text("Live", exact=True).wait_for()
+        self.page.locator("tr.jp-Streaminfer-stream").first.wait_for(state="attached")
+        time.sleep(SETTLE_S)
+        yield
+        self.page.goto("about:blank")
 
     def frames(self, seconds: float) -> dict[str, float]:
         """The pace at which the page can draw: what requestAnimationFrame gives."""
@@ -72,31 +88,17 @@ class OpenDashboard:
 
 
 @contextmanager
-def opened(server: Server) -> Iterator[OpenDashboard]:
-    """Open the widget's own script in an empty page that reads from the server by itself."""
+def browser(server: Server) -> Iterator[OpenDashboard]:
+    """A browser that shows nothing yet."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         raise RuntimeError("this needs chromium on the PATH")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
         try:
-            page = browser.new_page(viewport=SIZE)
-            _show(page, server)
-            time.sleep(SETTLE_S)
-            yield OpenDashboard(page, _browser())
+            yield OpenDashboard(started.new_page(viewport=SIZE), server, _browser())
         finally:
-            browser.close()
-
-
-def _show(page: Page, server: Server) -> None:
-    script = json.dumps("data:text/javascript;charset=utf-8," + quote((STATIC / "dashboard.js").read_text()))
-    config: dict[str, Any] = {"wsUrl": server.websocket, "token": server.token}
-    text = json.dumps(config).replace("<", "\\u003c")
-    page.set_content(f'<script id="jupyter-config-data" type="application/json">{text}</script><main></main>')
-    page.add_style_tag(path=STATIC / "dashboard.css")
-    page.add_script_tag(type="module", content=SHOW.replace("SCRIPT", script))
-    page.get_by_text("Live", exact=True).wait_for()
-    page.locator("tr.jp-Streaminfer-stream").first.wait_for(state="attached")
+            started.close()
 
 
 def _browser() -> int:

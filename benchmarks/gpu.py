@@ -2,7 +2,8 @@
 
 ``python benchmarks/gpu.py``: first the bandwidth, by large copies; then whether greedy tokens in float32 are the CPU's;
 then, for each model, prompt length and number of streams, tokens/s, the bytes that a step cannot do without (the
-weights, and the keys and values of what it attends to) and the share of the bandwidth at which it reads them.
+weights, and the keys and values of what it attends to) and the share of the bandwidth at which it reads them; and what
+a step takes where the next is not launched before it has ended.
 Printed, and kept in ``results/gpu.json``. Where there is no GPU it says so, measures nothing and writes nothing.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -86,6 +89,17 @@ def needed_bytes(model: Any, streams: int, tokens: int) -> int:
     return int(model.weight_bytes - looked_up + streams * tokens * model.token_bytes)
 
 
+@contextmanager
+def each_step_waited_for(runtime: Generator) -> Iterator[None]:
+    """Have the host know a step's tokens before it launches the next."""
+    model = runtime.model
+    drawn, model.drawn = model.drawn, None
+    try:
+        yield
+    finally:
+        model.drawn = drawn
+
+
 def measure(name: str, dtype: str, bandwidth: float, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The cells of one model."""
     folder = models.folder(name, models.STORED[dtype], options.cache)
@@ -97,6 +111,8 @@ def measure(name: str, dtype: str, bandwidth: float, options: argparse.Namespace
         for streams in options.concurrency:
             asked = argparse.Namespace(prompt=prompt, tokens=options.tokens, functions=0)
             figures = step_profile.profile(runtime, streams, asked)
+            with each_step_waited_for(runtime):
+                waited_ms = 1000 * step_profile.step_seconds(runtime, streams, asked)
             needed = needed_bytes(runtime.model, streams, prompt + options.tokens // 2)
             on_gpu_ms = figures["parts_ms"]["forward"] + figures["parts_ms"]["head"]
             cell = {
@@ -107,6 +123,7 @@ def measure(name: str, dtype: str, bandwidth: float, options: argparse.Namespace
                 "runner": runtime.info.runner,
                 "tokens_per_s": round(streams / figures["step_ms"] * 1000, 1),
                 "step_ms": figures["step_ms"],
+                "waited_step_ms": round(waited_ms, 3),
                 "needed_mb": round(needed / 1e6, 1),
                 "of_bandwidth": round(needed / (figures["step_ms"] / 1000) / bandwidth, 4),
                 "forward_and_head_of_bandwidth": round(needed / (on_gpu_ms / 1000) / bandwidth, 4),

@@ -23,7 +23,7 @@ from typing import Any
 from figures import RESULTS, keep, percentile
 from predict_load import Load, Seen
 from predict_subjects import OURS, PEER_DOORS, WIDTHS, Setting, Subject, create
-from processes import resume, suspend
+from processes import resume, suspend, two_cores
 
 TRIES = 3
 """How often a round is taken in which the client had to wait for its core, before it is kept as it is."""
@@ -48,14 +48,6 @@ def options() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--name", default="predict", help="of the file of results")
     return parser.parse_args()
-
-
-def cores() -> tuple[list[int], list[int]]:
-    """The servers' core and the client's; none where they cannot be chosen."""
-    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
-        return [], []
-    server, client, *_ = sorted(os.sched_getaffinity(0))
-    return [server], [client]
 
 
 def ask(load: Load) -> Seen:
@@ -187,7 +179,7 @@ def table(cells: list[Document]) -> str:
 def main() -> None:
     chosen = options()
     names = chosen.subjects or [*OURS, *(PEER_DOORS if chosen.peers else [])]
-    servers, client = cores()
+    servers, client = two_cores()
     if servers:
         os.sched_setaffinity(0, servers)
     measured = []

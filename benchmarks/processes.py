@@ -47,6 +47,14 @@ def cpu_seconds(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def two_cores() -> tuple[list[int], list[int]]:
+    """One for the server and one for all that asks it, where they can be chosen; none otherwise."""
+    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
+        return [], []
+    server, others, *_ = sorted(os.sched_getaffinity(0))
+    return [server], [others]
+
+
 def suspend(pid: int) -> None:
     """Stop the tree where it is: an idle peer that spins must not take a core from the one that is measured."""
     _signal(pid, signal.SIGSTOP)

@@ -20,11 +20,11 @@ import models
 from figures import RESULTS, keep
 from workload import Prompts
 
-from jupyter_streaminfer.inference import generator
+from jupyter_streaminfer.inference import launcher
 from jupyter_streaminfer.inference.emitter import Emitter
 from jupyter_streaminfer.inference.generator import Generator
 from jupyter_streaminfer.inference.load import load_runtime
-from jupyter_streaminfer.inference.sampler import Sampler
+from jupyter_streaminfer.inference.sampler import Draws, Sampler
 from jupyter_streaminfer.inference.scheduler import Scheduler
 from jupyter_streaminfer.protocol import DType, Generate, GenerateJob
 
@@ -37,11 +37,11 @@ class Parts:
     def __init__(self, runtime: Generator) -> None:
         model = runtime.model
         self.places: dict[str, list[tuple[Any, str]]] = {
-            "schedule": [(Scheduler, "schedule"), (Scheduler, "advance"), (Scheduler, "remove")],
-            "batch": [(generator, "build_batch")],
+            "schedule": [(Scheduler, "schedule"), (Scheduler, "advance"), (Scheduler, "settle"), (Scheduler, "remove")],
+            "batch": [(launcher, "build_batch")],
             "forward": [(model, "hidden")],
             "head": [(model, "logits")],
-            "sampling": [(Sampler, "sample")],
+            "sampling": [(Sampler, "sample"), (Draws, "read")],
             "detokenising": [(Emitter, "add"), (Emitter, "finish")],
         }
         self.wait = _waiter(model.device.type)
@@ -122,15 +122,21 @@ def finish(runtime: Generator) -> None:
         runtime.step()
 
 
+def step_seconds(runtime: Generator, streams: int, options: argparse.Namespace) -> float:
+    """The mean of the steps that decode all streams, with nothing around their parts."""
+    begin(runtime, streams, options.prompt, options.tokens, "plain")
+    began = time.perf_counter()
+    steps = decode(runtime, streams)
+    seconds = (time.perf_counter() - began) / steps
+    finish(runtime)
+    return seconds
+
+
 def profile(runtime: Generator, streams: int, options: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of one decoding step, in all and in each part, and the dearest functions."""
     begin(runtime, streams, options.prompt, options.tokens, "warm-up")
     finish(runtime)
-    begin(runtime, streams, options.prompt, options.tokens, "plain")
-    began = time.perf_counter()
-    steps = decode(runtime, streams)
-    plain = (time.perf_counter() - began) / steps
-    finish(runtime)
+    plain = step_seconds(runtime, streams, options)
     with Parts(runtime) as parts:
         begin(runtime, streams, options.prompt, options.tokens, "timed")
         parts.spent = dict.fromkeys(parts.spent, 0.0)

@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from jupyter_streaminfer.inference.batch import Batch
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS
 from jupyter_streaminfer.inference.paged_attention import PagedAttention, paged_attention
+from jupyter_streaminfer.inference.staging import upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,17 @@ class StepTensors:
         singles: torch.Tensor | None = None,
         stretches: Seq[Stretch] = (),
         paged: PagedAttention | None = None,
+        sources: torch.Tensor | None = None,
+        drawn: torch.Tensor | None = None,
     ) -> None:
         """``[N]`` each, and the ``tables`` ``[D, columns]`` of the chunks of one token.
 
         ``places`` are where keys and values go, counted through all blocks; ``outputs`` None: hidden states of all rows
         are wanted; ``lengths`` None: a single token sees up to its own position; ``paged`` None: torch attends.
+        ``sources``: where tokens stand in ``drawn``, -1 for those that are in ``token_ids``; None: all are.
         """
+        if sources is not None and drawn is not None:
+            token_ids = torch.where(sources < 0, token_ids, drawn[sources.clamp_min(0)])
         self.token_ids = token_ids
         self.positions = positions
         self.places = places
@@ -96,8 +102,14 @@ class StepTensors:
 class Step(StepTensors):
     """A `Batch`, sent to the device in one copy; made once a step."""
 
-    def __init__(self, batch: Batch, device: torch.device, paged: PagedAttention | None = None) -> None:
-        """``paged``: what attends with single tokens, if not what suits the device."""
+    def __init__(
+        self,
+        batch: Batch,
+        device: torch.device,
+        paged: PagedAttention | None = None,
+        drawn: torch.Tensor | None = None,
+    ) -> None:
+        """``paged``: what attends with single tokens, if not what suits the device; ``drawn``: see `CausalModel`."""
         counts = np.diff(batch.rows)
         blocks = -(-batch.lengths // BLOCK_TOKENS)
         owners = np.repeat(np.arange(len(counts)), counts)
@@ -114,9 +126,10 @@ class Step(StepTensors):
             np.where(padding, batch.tables[alone, :1], batch.tables[alone, :width]),
             batch.outputs,
             batch.rows[alone],
+            np.zeros(0, np.int32) if batch.sources is None else batch.sources,
             *(batch.tables[chunk, : blocks[chunk]] for chunk in longer),
         ]
-        token_ids, positions, kept, tables, outputs, rows, *others = _upload(arrays, device)
+        token_ids, positions, kept, tables, outputs, rows, sources, *others = _upload(arrays, device)
         stretches = [
             Stretch(int(batch.rows[chunk]), int(counts[chunk]), int(batch.positions[batch.rows[chunk]]), table)
             for chunk, table in zip(longer, others, strict=True)
@@ -130,6 +143,8 @@ class Step(StepTensors):
             singles=rows if stretches else None,
             stretches=stretches,
             paged=paged or paged_attention(device),
+            sources=None if batch.sources is None else sources,
+            drawn=drawn,
         )
 
 
@@ -141,9 +156,7 @@ def _visible(queries: torch.Tensor, keys: torch.Tensor, window: int | None) -> t
 
 def _upload(arrays: list[npt.NDArray[np.integer]], device: torch.device) -> list[torch.Tensor]:
     """The arrays as int64 tensors on the device; parts of one."""
-    packed = torch.from_numpy(np.concatenate([array.ravel() for array in arrays], dtype=np.int64))
-    if device.type == "cuda":
-        packed = packed.pin_memory().to(device, non_blocking=True)
+    packed = upload(np.concatenate([array.ravel() for array in arrays], dtype=np.int64), device)
     parts = packed.split_with_sizes([array.size for array in arrays])
     return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 

@@ -29,6 +29,8 @@ class Batch:
     """``[R]``: the rows whose hidden states are wanted, ascending."""
     counts: list[int]
     """``[S]``: how many of them each chunk has."""
+    sources: Int32 | None = None
+    """``[N]``: where `CausalModel.drawn` has a token that the host does not know, -1 elsewhere; None: all are known."""
 
     @property
     def lengths(self) -> Int32:
@@ -41,11 +43,16 @@ def build_batch(chunks: Seq[Chunk]) -> Batch:
     token_ids: list[int] = []
     positions: list[int] = []
     rows = [0]
+    unknown: list[tuple[int, int]] = []
     outputs: list[int] = []
     counts: list[int] = []
     for chunk in chunks:
         sequence, start = chunk.sequence, chunk.sequence.computed
-        if chunk.count == 1:
+        if start == len(sequence.token_ids):
+            unknown.append((len(token_ids), sequence.row))
+            token_ids.append(0)
+            positions.append(start)
+        elif chunk.count == 1:
             token_ids.append(sequence.token_ids[start])
             positions.append(start)
         else:
@@ -65,4 +72,14 @@ def build_batch(chunks: Seq[Chunk]) -> Batch:
         tables,
         np.array(outputs, np.int32),
         counts,
+        _sources(unknown, len(token_ids)),
     )
+
+
+def _sources(unknown: list[tuple[int, int]], count: int) -> Int32 | None:
+    if not unknown:
+        return None
+    sources = np.full(count, -1, np.int32)
+    rows, places = zip(*unknown, strict=True)
+    sources[list(rows)] = places
+    return sources

@@ -26,7 +26,7 @@ class Bias:
         values: list[float] = []
         for row, sequence in enumerate(sequences):
             entries = list(sequence.sampling.logit_bias.items())
-            if sequence.generated < sequence.sampling.min_tokens:
+            if sequence.drawn < sequence.sampling.min_tokens:
                 # A model may declare an end that its vocabulary does not have.
                 entries += [(stop, -torch.inf) for stop in sequence.sampling.stop_ids if stop < vocabulary]
             rows += [row] * len(entries)
@@ -46,6 +46,6 @@ class Bias:
 def changes_at(sequence: Sequence) -> int | None:
     """The position from which on a sequence has fewer entries; None where it keeps those that it has."""
     sampling = sequence.sampling
-    if sequence.generated >= sampling.min_tokens or not sampling.stop_ids:
+    if sequence.drawn >= sampling.min_tokens or not sampling.stop_ids:
         return None
     return sequence.prompt_tokens + sampling.min_tokens

@@ -22,8 +22,8 @@ from jupyter_streaminfer.inference.staging import Staging
 
 log = logging.getLogger(__name__)
 
-FIELDS = 4
-"""Numbers of a row besides its table: token, position, place and length."""
+FIELDS = 5
+"""Numbers of a row besides its table: token, position, place, length, and where the token stands that is not known."""
 
 Forward = Callable[[StepTensors], torch.Tensor]
 """Computes a step: ``[rows, hidden_size]``."""
@@ -57,10 +57,19 @@ class DecodeGraphs:
     has, and the kernels let them read nothing.
     """
 
-    def __init__(self, *, device: torch.device, paged: PagedAttention | None, columns: int, scratch: int) -> None:
-        """``columns``: blocks of the longest sequence; ``scratch``: the block that dummies write to."""
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        paged: PagedAttention | None,
+        drawn: torch.Tensor | None = None,
+        columns: int,
+        scratch: int,
+    ) -> None:
+        """``drawn``: see `CausalModel`; ``columns``: blocks of the longest sequence; ``scratch``: of dummies."""
         self._device = device
         self._paged = paged
+        self._drawn = drawn
         self._columns = columns
         self._scratch = scratch
         self._graphs: dict[int, Graph] = {}
@@ -128,9 +137,18 @@ class DecodeGraphs:
     def _step(self, staging: Staging, size: int) -> StepTensors:
         """The views of the buffer that a step of this size has; its tables are stored column by column."""
         numbers = staging.target
-        token_ids, positions, places, lengths = numbers[: FIELDS * size].view(FIELDS, size)
+        token_ids, positions, places, lengths, sources = numbers[: FIELDS * size].view(FIELDS, size)
         tables = numbers[FIELDS * size : (FIELDS + self._columns) * size].view(self._columns, size).t()
-        return StepTensors(token_ids, positions, places, tables, lengths=lengths, paged=self._paged)
+        return StepTensors(
+            token_ids,
+            positions,
+            places,
+            tables,
+            lengths=lengths,
+            paged=self._paged,
+            sources=sources,
+            drawn=self._drawn,
+        )
 
     def _send(self, batch: Batch | None, staging: Staging, size: int) -> None:
         """Fill the buffer of this size: with the batch's rows, as far as there are some, and then with dummies."""
@@ -140,6 +158,7 @@ class DecodeGraphs:
         columns = self._columns if self._paged is None else int(blocks.max(initial=1))
         numbers = np.zeros((FIELDS, size), np.int64)
         tables = np.full((columns, size), self._scratch, np.int64)
+        numbers[4] = -1
         numbers[2, rows:] = self._scratch * BLOCK_TOKENS + np.arange(size - rows) % BLOCK_TOKENS
         if batch is not None:
             own = batch.tables[:, :columns]
@@ -151,4 +170,6 @@ class DecodeGraphs:
             numbers[1, :rows] = batch.positions
             numbers[2, :rows] = last * BLOCK_TOKENS + batch.positions % BLOCK_TOKENS
             numbers[3, :rows] = batch.lengths
+            if batch.sources is not None:
+                numbers[4, :rows] = batch.sources
         staging.send([numbers, tables])

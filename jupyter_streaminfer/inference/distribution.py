@@ -26,14 +26,16 @@ FLOOR = -80.0
 """The log-weight of what is never drawn: its weight rounds to no step, and the exponential is still a fast one."""
 
 
-def greedy(logits: torch.Tensor) -> list[int]:
-    """The likeliest token of each row, on the CPU; -1 where it is not finite: NaN anywhere in a row is its best."""
+def greedy(logits: torch.Tensor) -> torch.Tensor:
+    """The likeliest token of each row on the CPU, ``[R]`` int64; -1 where that is not finite.
+
+    NaN anywhere in a row is its best.
+    """
     values = logits.numpy()
     tokens = values.argmax(-1)
     best = np.take_along_axis(values, tokens[:, None], 1)[:, 0]
     tokens[~np.isfinite(best)] = -1
-    found: list[int] = tokens.tolist()
-    return found
+    return torch.from_numpy(tokens)
 
 
 def likeliest(logits: torch.Tensor) -> torch.Tensor:
@@ -93,7 +95,9 @@ class Filters:
         if not rows:
             return None
         has_nucleus = any(samplings[row].top_p < 1.0 for row in rows)
-        width = max(NUCLEUS if has_nucleus else 0, *(ranks[row] + 1 for row in rows))
+        # To see on the host whether fewer do would take longer on a GPU than to have all in order.
+        nucleus = NUCLEUS if device.type == "cpu" else vocabulary
+        width = max(nucleus if has_nucleus else 0, *(ranks[row] + 1 for row in rows))
 
         def column(values: list[float], dtype: torch.dtype) -> torch.Tensor:
             return torch.tensor(values, dtype=dtype, device=device)[:, None]
@@ -129,12 +133,13 @@ class Filters:
         limit = _block_sums(scaled.exp()).sum(-1, keepdim=True) * self.nucleus
         least, reached = _least_kept(ordered, limit)
         limited = self.nucleus < 1.0
-        further = (limited & ~reached)[:, 0].nonzero()[:, 0]
         width = self.width
-        while len(further) and width < scaled.shape[1]:
-            width = min(16 * width, scaled.shape[1])
-            least[further], reached = _least_kept(_highest(scaled[further], width), limit[further])
-            further = further[~reached[:, 0]]
+        if width < scaled.shape[1]:
+            further = (limited & ~reached)[:, 0].nonzero()[:, 0]
+            while len(further) and width < scaled.shape[1]:
+                width = min(16 * width, scaled.shape[1])
+                least[further], reached = _least_kept(_highest(scaled[further], width), limit[further])
+                further = further[~reached[:, 0]]
         return torch.where(limited, least, FLOOR)
 
 

@@ -6,21 +6,18 @@ import logging
 import time
 from collections.abc import Callable
 
-import torch
-
 from jupyter_streaminfer.inference.answer import Answers
-from jupyter_streaminfer.inference.batch import build_batch
 from jupyter_streaminfer.inference.batch_sizes import BatchSizes
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS, Blocks
 from jupyter_streaminfer.inference.fairness import under_way
 from jupyter_streaminfer.inference.faults import device_lost
 from jupyter_streaminfer.inference.intake import Intake, invalid
+from jupyter_streaminfer.inference.launcher import Launched, Launcher
 from jupyter_streaminfer.inference.model import CausalModel
 from jupyter_streaminfer.inference.pace import Pace
 from jupyter_streaminfer.inference.reading import Readings
-from jupyter_streaminfer.inference.sampler import Draw, Sampler
+from jupyter_streaminfer.inference.sampler import Sampler
 from jupyter_streaminfer.inference.scheduler import Chunk, Scheduler
-from jupyter_streaminfer.inference.sequence import Sequence
 from jupyter_streaminfer.inference.tokenizer import Tokenizer
 from jupyter_streaminfer.protocol import (
     Admitted,
@@ -80,6 +77,10 @@ class Generator:
         self._sampler = Sampler(model.vocabulary, model.device)
         self._answers = Answers(tokenizer)
         self._readings = Readings(self.intake, self.scheduler, model)
+        self._launcher = Launcher(model, self.scheduler, self._sampler)
+        self._ahead: Launched | None = None
+        """The step that is under way while the one before is told, if any."""
+        self._ended_at = 0.0
         self.before_compute: Callable[[], object] = lambda: None
         self.info = ModelInfo(
             task="generate",
@@ -160,7 +161,7 @@ class Generator:
         """See `Runtime.configure`: its scheduler takes none of them."""
 
     def due_in(self) -> float | None:
-        return 0.0 if len(self.scheduler) or self._answers.any_whole else None
+        return 0.0 if len(self.scheduler) or self._answers.any_whole or self._ahead else None
 
     def stats(self) -> ModelStats:
         """See `Runtime.stats`."""
@@ -175,18 +176,21 @@ class Generator:
         )
 
     def step(self) -> list[JobEvent]:
-        """Compute one step's chunks and give every sequence that caught up its next token."""
-        began = time.monotonic()
-        decoding = sum(sequence.pending == 1 for sequence in self.scheduler.running)
-        chunks = self.scheduler.schedule(self.pace.prefill_tokens(decoding))
+        """Compute one step's chunks and give every sequence that caught up its next token.
+
+        Where the device can read what it drew itself, the next step is launched before this one's tokens are known,
+        so that all that the host does with them costs no time of the device.
+        """
         events = self._answers.end_whole()
-        if not chunks:
-            return events
-        self._sizes.add(len(chunks))
-        self._compute(chunks, events, began)
-        computed = sum(chunk.count for chunk in chunks)
-        self.pace.note(decoding, computed - decoding, time.monotonic() - began)
-        if not len(self.scheduler) and not self.scheduler.paused:
+        step, self._ahead = self._ahead or self._launch_next(events), None
+        if step is not None:
+            if self._launcher.may_go_ahead(step):
+                self._ahead = self._launch_ahead(events)
+            self._end(step, events)
+            now = time.monotonic()
+            self.pace.note(step.decoding, step.prefill_tokens, now - max(step.began, self._ended_at))
+            self._ended_at = now
+        if not len(self.scheduler) and not self.scheduler.paused and self._ahead is None:
             self._check_idle()
         return events
 
@@ -194,7 +198,7 @@ class Generator:
         """Raise `RuntimeError` when a sequence, block or answer is left though no job is."""
         self.scheduler.check_idle()
         jobs = [*self._answers.jobs, *self._readings.jobs]
-        if jobs or len(self._sampler):
+        if jobs or len(self._sampler) or self._ahead:
             raise RuntimeError(f"not idle: answers left of {sorted(jobs)}")
 
     def _check_idle(self) -> None:
@@ -203,68 +207,83 @@ class Generator:
         except RuntimeError:
             log.exception("The generator leaks; it goes on")
 
-    def _compute(self, chunks: list[Chunk], events: list[JobEvent], began: float) -> None:
-        """Compute chunks together; if that raises, each alone, so that only what cannot be computed fails."""
+    def _launch_ahead(self, events: list[JobEvent]) -> Launched | None:
+        """Launch the next step while one is under way; None where there is none, or where that fails.
+
+        Then it is scheduled again once the step that is under way has ended, and what must fail fails.
+        """
+        chunks, decoding = self._schedule()
+        if not chunks:
+            return None
         try:
-            generated = self._run(chunks, events)
+            return self._launch(chunks, decoding, events)
+        except Exception as error:
+            if device_lost(error):
+                raise
+            log.warning("A step that was to be launched ahead failed; it is tried again: %s", error)
+            return None
+
+    def _launch_next(self, events: list[JobEvent]) -> Launched | None:
+        """Launch the next step; None where there is none, or where its chunks had to be computed one by one."""
+        chunks, decoding = self._schedule()
+        return self._launch_some(chunks, decoding, events) if chunks else None
+
+    def _schedule(self) -> tuple[list[Chunk], int]:
+        decoding = sum(sequence.pending == 1 for sequence in self.scheduler.running)
+        return self.scheduler.schedule(self.pace.prefill_tokens(decoding)), decoding
+
+    def _launch_some(self, chunks: list[Chunk], decoding: int, events: list[JobEvent]) -> Launched | None:
+        """Launch chunks together; if that raises, each alone, so that only what cannot be computed fails."""
+        try:
+            return self._launch(chunks, decoding, events)
         except Exception as error:
             if device_lost(error):
                 raise
             if len(chunks) > 1:
                 for chunk in chunks:
                     if chunk.sequence.blocks:  # none where another text of its job has failed just now
-                        self._compute([chunk], events, began)
-                return
+                        step = self._launch_some([chunk], int(chunk.count == 1), events)
+                        if step is not None:
+                            self._end(step, events)
+                return None
             log.exception("A step failed")
             self._fail(
                 self._readings.job_of(chunks[0].sequence), f"The step failed: {type(error).__name__}: {error}", events
             )
-            return
-        for chunk in chunks:
-            self.scheduler.advance(chunk)
+            return None
+
+    def _launch(self, chunks: list[Chunk], decoding: int, events: list[JobEvent]) -> Launched:
+        """Have chunks computed; what is only read is waited for and read."""
+        step = self._launcher.launch(chunks, decoding, self._answers.__contains__, self.before_compute)
+        self._sizes.add(len(chunks))
+        for chunk, states in step.readings:
+            if problem := self._readings.take(chunk.sequence, states):
+                self._fail(self._readings.job_of(chunk.sequence), problem, events)
+            chunk.sequence.started = True
+            self.scheduler.settle(chunk)
+            self._readings.finish(chunk.sequence, events)
+        return step
+
+    def _end(self, step: Launched, events: list[JobEvent]) -> None:
+        """Wait for a step's tokens, and tell them; what was cancelled meanwhile gets none."""
+        draws = step.draws.read() if step.draws is not None else []
+        for chunk in step.generations:
+            self.scheduler.settle(chunk)
             sequence = chunk.sequence
-            if not sequence.started:
+            if not sequence.started and not sequence.left:
                 sequence.started = True
-                if sequence.job in self._answers:
-                    ago_ms = (time.monotonic() - began) * 1000
-                    events.append(Started(sequence.job, ago_ms, sequence.cached_tokens))
-        for sequence, draw in generated:
+                ago_ms = (time.monotonic() - step.began) * 1000
+                events.append(Started(sequence.job, ago_ms, sequence.cached_tokens))
+        for sequence, draw in zip(step.completing, draws, strict=True):
+            sequence.unread -= 1
+            if sequence.left:
+                continue
             try:
                 if not self._answers.add(sequence, draw, events):
                     self._forget(sequence.job, broken=draw.token is None)
             except Exception as error:
                 log.exception("A token could not be told")
                 self._fail(sequence.job, f"A token could not be told: {type(error).__name__}: {error}", events)
-        for chunk in chunks:
-            self._readings.finish(chunk.sequence, events)
-
-    def _run(self, chunks: list[Chunk], events: list[JobEvent]) -> list[tuple[Sequence, Draw]]:
-        """Compute chunks: the next token of each generation that caught up. Readings take their rows."""
-        if begun := _begun(chunks):
-            self.model.clear(begun)
-        batch = build_batch(chunks)
-        self.before_compute()
-        hidden = self.model.hidden(batch)
-        completing: list[Sequence] = []
-        rows: list[int] = []
-        readings: list[tuple[Sequence, torch.Tensor]] = []
-        first = 0
-        for chunk, count in zip(chunks, batch.counts, strict=True):
-            last = first + count
-            if chunk.sequence.job not in self._answers:
-                readings.append((chunk.sequence, hidden[first:last]))
-            elif last > first:
-                completing.append(chunk.sequence)
-                rows.append(first)
-            first = last
-        draws: list[Draw] = []
-        if completing:
-            logits = self.model.logits(hidden if len(rows) == len(hidden) else hidden[rows])
-            draws = self._sampler.sample(logits, completing)
-        for sequence, states in readings:
-            if problem := self._readings.take(sequence, states):
-                self._fail(self._readings.job_of(sequence), problem, events)
-        return list(zip(completing, draws, strict=True))
 
     def _fail(self, job: str, message: str, events: list[JobEvent]) -> None:
         events.append(JobFailed(job, ErrorInfo("internal", message)))
@@ -276,8 +295,3 @@ class Generator:
         self._sampler.remove(job)
         for name in self._readings.remove(job) or [job]:
             self.scheduler.remove(name, discard=broken)
-
-
-def _begun(chunks: list[Chunk]) -> list[int]:
-    """The blocks that a step is the first to write for their sequence; what is in them is another's."""
-    return [block for chunk in chunks for block in chunk.sequence.blocks[-(-chunk.sequence.computed // BLOCK_TOKENS) :]]

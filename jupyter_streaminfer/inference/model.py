@@ -26,6 +26,11 @@ class CausalModel(Protocol):
     """Positions that it was made for."""
     token_bytes: int
     """What the keys and values of one token take in the cache."""
+    drawn: torch.Tensor | None
+    """On the device, int64: the tokens that the last step drew, row by row, for the next one to read.
+
+    None where a step's tokens have to be known, so that no step can be begun before the last one has ended.
+    """
 
     def allocate(self, blocks: int) -> None:
         """Make room for the keys and values of that many blocks of `BLOCK_TOKENS`; once, before the first step."""

@@ -28,6 +28,8 @@ LANES = 16
 class NativeLlama:
     """A `CausalModel`. Weights are float32, bfloat16 or int8 with a float32 scale for each output (absmax / 127)."""
 
+    drawn: torch.Tensor | None = None
+
     def __init__(self, folder: Path, size: Architecture, *, dtype: str, threads: int) -> None:
         """Read and pack ``folder``; ``threads`` compute together, the calling one among them.
 

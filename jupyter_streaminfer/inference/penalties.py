@@ -57,6 +57,9 @@ class Penalties:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __contains__(self, job: str) -> bool:
+        return job in self._places
+
     @property
     def bytes(self) -> int:
         """What the counts take."""

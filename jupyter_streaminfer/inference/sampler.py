@@ -15,7 +15,9 @@ from jupyter_streaminfer.inference.bias import Bias, changes_at
 from jupyter_streaminfer.inference.distribution import Filters, draw, greedy, likeliest, log_weights
 from jupyter_streaminfer.inference.noise import UInt64, noise_keys, uniform
 from jupyter_streaminfer.inference.penalties import Penalties, PenaltyRows
+from jupyter_streaminfer.inference.readback import Copies, Readback
 from jupyter_streaminfer.inference.sequence import Sequence
+from jupyter_streaminfer.inference.staging import upload
 from jupyter_streaminfer.protocol import MAX_LOGPROBS
 
 
@@ -26,6 +28,27 @@ class Draw(Struct, frozen=True, gc=False):
     logprob: float | None = None
     top: list[tuple[int, float]] = []
     """Token ids and their log-probabilities, the likeliest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """What a step drew for its ``R`` rows."""
+
+    tokens: torch.Tensor
+    """``[R]`` int64 on the device: -1 where there is none."""
+    copies: Copies
+    """Of the tokens; where rows are ``scored`` also of their log-probabilities, and of the likeliest ids and theirs."""
+    scored: list[tuple[int, int]]
+    """The rows that want log-probabilities, and of how many tokens."""
+
+    def read(self) -> list[Draw]:
+        """Each row's draw; waits for a device that is not that far yet."""
+        tokens, *scores = (tensor.tolist() for tensor in self.copies.wait())
+        draws = [Draw(token if token >= 0 else None) for token in tokens]
+        for (row, count), own, ids, values in zip(self.scored, *scores, strict=True) if scores else ():
+            if (token := draws[row].token) is not None:
+                draws[row] = Draw(token, own, list(zip(ids[:count], values[:count], strict=True)))
+        return draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +78,7 @@ class _Plan:
     """The rows that want log-probabilities."""
 
     def holds(self, sequences: list[Sequence]) -> bool:
-        return self.sequences == sequences and not any(len(one.token_ids) >= at for one, at in self.changes)
+        return self.sequences == sequences and not any(one.length >= at for one, at in self.changes)
 
 
 class Sampler:
@@ -65,6 +88,7 @@ class Sampler:
         self._vocabulary = vocabulary
         self._device = device
         self._penalties = Penalties(device)
+        self._readback = Readback(device)
         self._plan: _Plan | None = None
 
     def __len__(self) -> int:
@@ -80,14 +104,16 @@ class Sampler:
         self._penalties.remove(job)
         self._plan = None
 
+    def counts(self, job: str) -> bool:
+        """Whether a sequence's draw depends on what all of its tokens are, so that the host has to know them first."""
+        return job in self._penalties
+
     @torch.inference_mode()
-    def sample(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[Draw]:
+    def sample(self, logits: torch.Tensor, sequences: list[Sequence]) -> Draws:
         """The next token of each sequence from its row of ``logits`` ``[R, vocabulary]`` float32.
 
         ``logits`` are used up. A row's draw is the same whatever the other rows hold, to the last bit.
         """
-        if not sequences:
-            return []
         if self._plan is None or not self._plan.holds(sequences):
             self._plan = self._plan_for(sequences)
         plan = self._plan
@@ -96,16 +122,20 @@ class Sampler:
             plan.bias.apply(logits)
         if plan.penalties is not None:
             self._penalties.apply(logits, plan.penalties)
-        if plan.drawn is None and scores is None and logits.device.type == "cpu":
-            return [Draw(token if token >= 0 else None) for token in greedy(logits)]
         tokens = self._choose(logits, plan.drawn)
-        draws = [Draw(token if token >= 0 else None) for token in tokens.tolist()]
+        results = [tokens]
         if scores is not None:
-            self._score(draws, scores, tokens, plan)
-        return draws
+            own = scores.gather(1, tokens[plan.scored].clamp_min_(0)[:, None])[:, 0]
+            # As many for each, so that it does not matter to equals what the other rows want.
+            best = scores.topk(min(MAX_LOGPROBS, self._vocabulary))
+            results += [own, best.indices, best.values]
+        scored = [(row, sequences[row].sampling.logprobs or 0) for row in plan.scored]
+        return Draws(tokens, self._readback.begin(results), scored)
 
     def _choose(self, logits: torch.Tensor, drawn: _DrawnRows | None) -> torch.Tensor:
         """``[R]``: token ids, and -1 where there is none."""
+        if drawn is None and logits.device.type == "cpu":
+            return greedy(logits)
         tokens = likeliest(logits)
         best = logits.gather(1, tokens[:, None])
         if drawn is not None and drawn.rows is None:
@@ -119,21 +149,9 @@ class Sampler:
         scaled = log_weights(logits, best, drawn.temperature)
         if drawn.filters is not None:
             drawn.filters.apply(scaled)
-        positions = np.array([len(sequence.token_ids) for sequence in drawn.sequences])
-        noise = torch.from_numpy(uniform(drawn.keys, positions)).to(self._device)
+        positions = np.array([sequence.length for sequence in drawn.sequences])
+        noise = upload(uniform(drawn.keys, positions), self._device)
         return draw(scaled, noise[:, None])
-
-    def _score(self, draws: list[Draw], scores: torch.Tensor, tokens: torch.Tensor, plan: _Plan) -> None:
-        """Put the log-probabilities ``scores`` ``[scored, vocabulary]`` into the draws of the rows that want them."""
-        own = scores.gather(1, tokens[plan.scored].clamp_min_(0)[:, None])[:, 0].tolist()
-        # As many for each, so that it does not matter to equals what the other rows want.
-        best = scores.topk(min(MAX_LOGPROBS, self._vocabulary))
-        ids, values = best.indices.tolist(), best.values.tolist()
-        for index, row in enumerate(plan.scored):
-            token, count = draws[row].token, plan.sequences[row].sampling.logprobs
-            if token is not None:
-                top = list(zip(ids[index][:count], values[index][:count], strict=True))
-                draws[row] = Draw(token, own[index], top)
 
     def _plan_for(self, sequences: list[Sequence]) -> _Plan:
         return _Plan(

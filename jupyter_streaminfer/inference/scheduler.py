@@ -8,6 +8,8 @@ Blocks of the cache are taken as positions are computed. When none is left, the 
 its blocks back and waits again at its own place, to be computed anew, though mostly found in the prefix cache. So the
 first in order is never held up, and as each sequence fits into the cache alone, all of them come to their end.
 
+A step may be scheduled before the tokens that the last one draws are known: they count as tokens all the same.
+
 A paused sequence has given its place and its blocks back in the same way, and waits for nothing until it is resumed.
 """
 
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS, Blocks
 from jupyter_streaminfer.inference.fairness import Fairness, under_way
@@ -29,6 +31,12 @@ class Chunk:
 
     sequence: Sequence
     count: int
+    start: int = field(init=False)
+    blocks: list[int] = field(init=False)
+    """The sequence's, for as long as it has these."""
+
+    def __post_init__(self) -> None:
+        self.start, self.blocks = self.sequence.computed, self.sequence.blocks
 
     @property
     def completes(self) -> bool:
@@ -40,7 +48,7 @@ class Chunk:
         """How many hidden states are wanted, of its last tokens."""
         sequence = self.sequence
         if sequence.reads_from is None:
-            return int(sequence.computed + self.count == len(sequence.token_ids))
+            return int(sequence.computed + self.count == sequence.length)
         return min(self.count, max(0, sequence.computed + self.count - sequence.reads_from))
 
 
@@ -137,14 +145,15 @@ class Scheduler:
         return chunks
 
     def advance(self, chunk: Chunk) -> None:
-        """Count a chunk as computed, and let others find the blocks that are full now; not if its sequence left."""
-        sequence = chunk.sequence
-        if not sequence.blocks:
-            return
-        full = sequence.computed // BLOCK_TOKENS
-        sequence.computed += chunk.count
-        if sequence.computed // BLOCK_TOKENS > full:
-            self.blocks.register(sequence.blocks, sequence.token_ids, full, sequence.computed // BLOCK_TOKENS)
+        """Count a chunk as computed, from when on the device is told to compute it; not if its sequence left."""
+        if chunk.blocks is chunk.sequence.blocks:
+            chunk.sequence.computed += chunk.count
+
+    def settle(self, chunk: Chunk) -> None:
+        """Let others find the blocks that a chunk has filled, once that is computed; not if its sequence left."""
+        first, last = chunk.start // BLOCK_TOKENS, (chunk.start + chunk.count) // BLOCK_TOKENS
+        if last > first and chunk.blocks is chunk.sequence.blocks:
+            self.blocks.register(chunk.blocks, chunk.sequence.token_ids, first, last)
 
     def remove(self, job: str, *, discard: bool = False) -> list[int]:
         """Forget a sequence, whether it waits, runs or is paused; unknown ids are ignored.
@@ -162,8 +171,9 @@ class Scheduler:
             else:
                 self.blocks.give_back(sequence.blocks)
             sequence.blocks = []
-        elif self._pop(self.waiting, job) is None:
-            del self.paused[job]
+        elif (sequence := self._pop(self.waiting, job)) is None:
+            sequence = self.paused.pop(job)
+        sequence.left = True
         del self._ranks[job]
         self._fairness[rank[0]].leave(job)
         return freed
@@ -225,6 +235,8 @@ class Scheduler:
         for sequence in self.waiting[: self.max_batch_size - len(self.running)]:
             if budget == 0:
                 return
+            if sequence.unread:  # only while it runs can a step read what the host does not know
+                continue
             found = self.blocks.find(sequence.token_ids)[: _shareable(sequence)]
             if self._is_computed_by_another(sequence, len(found) * BLOCK_TOKENS):
                 continue

@@ -46,14 +46,27 @@ class Sequence:
     """Tokens of the prompt that were found in the prefix cache when it first ran."""
     started: bool = False
     """Whether its first computation was announced."""
+    unread: int = 0
+    """Tokens after ``token_ids`` that were drawn on the device and that the host does not know yet."""
+    row: int = 0
+    """Where the device keeps the last of these."""
+    left: bool = False
+    """Whether the scheduler has forgotten it: what the device still computes of it is nobody's."""
 
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.token_ids)
 
     @property
+    def length(self) -> int:
+        """Tokens that there are, whether the host knows them or not."""
+        return len(self.token_ids) + self.unread
+
+    @property
     def pending(self) -> int:
-        """Tokens that are known but not computed yet."""
-        return len(self.token_ids) - self.computed
+        """Tokens that there are but that are not computed yet; none of a sequence whose last token was drawn."""
+        if self.unread and self.drawn >= self.max_tokens:
+            return 0
+        return self.length - self.computed
 
     @property
     def cost(self) -> int:
@@ -64,4 +77,10 @@ class Sequence:
 
     @property
     def generated(self) -> int:
+        """Tokens of the answer that the host knows."""
         return len(self.token_ids) - self.prompt_tokens
+
+    @property
+    def drawn(self) -> int:
+        """Tokens of the answer that there are."""
+        return self.length - self.prompt_tokens

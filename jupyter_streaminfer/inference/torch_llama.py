@@ -47,11 +47,13 @@ class TorchLlama:
         reason: str,
         paged: PagedAttention | None = None,
         graphs: bool | None = None,
+        ahead: bool | None = None,
     ) -> None:
         """Read ``folder`` in ``dtype``, float32 or bfloat16; ``reason``: why this forward was chosen.
 
         ``paged``: what attends with single tokens, if not what suits the device; ``graphs``: whether steps of single
-        tokens are computed over buffers that stay, None: where kernels attend.
+        tokens are computed over buffers that stay, None: where kernels attend; ``ahead``: whether a step may be begun
+        before the last one's tokens are known, None: on a GPU, which the host need not wait for.
         Raises `StreaminferError` naming the file or tensor that cannot be used.
         """
         self.size = size
@@ -67,6 +69,9 @@ class TorchLlama:
         if not PagedAttention.suits(size.heads, size.kv_heads, size.head_dim, kept):
             self.paged = None
         self._has_graphs = self.paged is not None if graphs is None else graphs
+        self._ahead = device.type == "cuda" if ahead is None else ahead
+        self.drawn: torch.Tensor | None = None
+        """See `CausalModel`; from `allocate` on, where there is one."""
         self.graphs: DecodeGraphs | None = None
         """From `allocate` on, where there are any."""
         ways = ["paged attention"] * (self.paged is not None) + ["decode graphs"] * self._has_graphs
@@ -89,9 +94,14 @@ class TorchLlama:
     def allocate(self, blocks: int) -> None:
         """See `CausalModel`."""
         self.storage.allocate(blocks + self._has_graphs)
+        if self._ahead:
+            # A place for each sequence that can run: each has a block of its own.
+            self.drawn = torch.zeros(blocks, dtype=torch.int64, device=self.device)
         if self._has_graphs:
             columns = min(blocks, -(-self.context_length // BLOCK_TOKENS))
-            self.graphs = DecodeGraphs(device=self.device, paged=self.paged, columns=columns, scratch=blocks)
+            self.graphs = DecodeGraphs(
+                device=self.device, paged=self.paged, drawn=self.drawn, columns=columns, scratch=blocks
+            )
 
     def clear(self, blocks: list[int]) -> None:
         """See `CausalModel`: nothing to do where the kernels attend, they never read past a sequence's length."""
@@ -103,7 +113,7 @@ class TorchLlama:
         """See `CausalModel`."""
         if self.graphs is not None and (hidden := self.graphs.hidden(batch, self._forward)) is not None:
             return hidden
-        return self._forward(Step(batch, self.device, self.paged))
+        return self._forward(Step(batch, self.device, self.paged, self.drawn))
 
     def _forward(self, step: StepTensors) -> torch.Tensor:
         """The normed last hidden states of ``step.outputs``, ``[R, hidden]`` float32."""

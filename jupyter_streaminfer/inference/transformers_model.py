@@ -60,6 +60,8 @@ def _attention_function(
 class TransformersModel:
     """A `CausalModel` around one of the library's."""
 
+    drawn: torch.Tensor | None = None
+
     def __init__(self, folder: Path, *, dtype: str, device: torch.device, reason: str) -> None:
         """Load ``folder`` in ``dtype``, float32 or bfloat16, and check it; ``reason``: why this path was chosen.
 

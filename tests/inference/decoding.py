@@ -23,10 +23,12 @@ CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
 
 
-def load(folder: Path, graphs: bool, dtype: str = "float32", device: torch.device = CPU) -> TorchLlama:
-    """A folder's model that decodes over buffers that stay, or does not."""
+def load(
+    folder: Path, graphs: bool, dtype: str = "float32", device: torch.device = CPU, ahead: bool | None = None
+) -> TorchLlama:
+    """A folder's model that decodes over buffers that stay, or does not; ``ahead``: see `TorchLlama`."""
     size = Architecture.read(read_json(folder / "config.json"))
-    return TorchLlama(folder, size, dtype=dtype, device=device, reason="a test", graphs=graphs)
+    return TorchLlama(folder, size, dtype=dtype, device=device, reason="a test", graphs=graphs, ahead=ahead)
 
 
 def decoding(hand: ByHand, lengths: list[int]) -> list[Sequence]:

@@ -25,4 +25,4 @@ def sample(logits: torch.Tensor, sequences: list[Sequence]) -> list[Draw]:
     sampler = Sampler(logits.shape[1], CPU)
     for sequence in sequences:
         sampler.add(sequence)
-    return sampler.sample(logits.clone(), sequences)
+    return sampler.sample(logits.clone(), sequences).read()

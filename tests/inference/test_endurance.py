@@ -14,13 +14,16 @@ from msgspec import structs
 
 from jupyter_streaminfer.inference.answer import Answer
 from jupyter_streaminfer.inference.batch import Batch
+from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS
 from jupyter_streaminfer.inference.emitter import Emitter
 from jupyter_streaminfer.inference.generator import Generator
 from jupyter_streaminfer.inference.reading import Reading
 from jupyter_streaminfer.inference.sequence import Sequence
+from jupyter_streaminfer.inference.tokenizer import Tokenizer
 from jupyter_streaminfer.protocol import Admitted, Embed, EmbedJob, GenerateJob, Job, Rejected, Score, ScoreJob
 
-from .conftest import Outcome, build_folder, collect, drain, generate_job, load_generator
+from .conftest import FORWARDS, Outcome, build_folder, collect, drain, generate_job, load_generator
+from .decoding import load
 
 REQUESTS = 10_000
 MARKED = 319
@@ -164,3 +167,27 @@ def test_ten_thousand_requests_leave_nothing_behind(tmp_path: Path, monkeypatch:
     assert ours == 0
     assert more_objects < objects + 500
     assert more_bytes < tensor_bytes + 2**18
+
+
+def test_steps_that_are_launched_ahead_leave_nothing_behind_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs are cancelled, paused and resumed while the device still computes them."""
+    fields = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    folder = build_folder(tmp_path, head_dim=FORWARDS["torch"], **fields)
+    model = load(folder, graphs=True, ahead=True)
+    runtime = Generator(
+        model,
+        Tokenizer(folder, model.vocabulary),
+        cache_bytes=24 * BLOCK_TOKENS * model.token_bytes,
+        max_batch_size=16,
+        step_tokens=64,
+        max_queue=40,
+    )
+    monkeypatch.setattr("jupyter_streaminfer.inference.generator.log.exception", lambda message: None)
+    ends = endure(runtime, Crowd(1), range(REQUESTS // 5))
+    runtime.check_idle()
+    assert (runtime.due_in(), runtime.stats().cache_used) == (None, 0.0)
+    assert min(ends[name] for name in ("stop", "length", "answered", "cancelled", "invalid_request", "overloaded")) > 10
+    assert runtime.stats().preemptions > 0
+    assert live(runtime)[0] == 0

@@ -72,6 +72,13 @@ def test_a_generator_says_the_same(folder: Path) -> None:
     assert {job: tokens[job] for job in greedy} == {job: plain[job] for job in greedy}
 
 
+def test_steps_launched_ahead_bring_the_same(folder: Path) -> None:
+    model = load(folder, True, device=CUDA)
+    assert serve(folder, model)[1] == serve(folder, load(folder, True, device=CUDA, ahead=False))[1]
+    assert model.drawn is not None
+    assert model.drawn.is_cuda
+
+
 def test_loading_takes_them_by_itself(folder: Path) -> None:
     info = load_runtime(folder).info
     assert info.device == "cuda"

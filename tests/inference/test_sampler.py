@@ -129,7 +129,7 @@ def test_a_stream_is_the_same_in_company_and_after_a_break() -> None:
         for batch in batches:
             chosen = [sequences[index] for index in batch]
             logits = torch.stack([table[sequence.token_ids[-1]] for sequence in chosen])
-            for sequence, draw in zip(chosen, sampler.sample(logits, chosen), strict=True):
+            for sequence, draw in zip(chosen, sampler.sample(logits, chosen).read(), strict=True):
                 assert draw.token is not None
                 sequence.token_ids.append(draw.token)
         for sequence in sequences:
@@ -150,7 +150,7 @@ def test_min_tokens_end_in_the_middle_of_a_batch_that_stays_the_same() -> None:
     ]
     for _ in range(5):
         for sequence, draw in zip(
-            sequences, sampler.sample(torch.tensor([[0.0, 1, 2, 0]] * 3), sequences), strict=True
+            sequences, sampler.sample(torch.tensor([[0.0, 1, 2, 0]] * 3), sequences).read(), strict=True
         ):
             assert draw.token is not None
             sequence.token_ids.append(draw.token)
@@ -181,4 +181,4 @@ def test_a_plain_batch_that_stays_the_same_takes_few_operations(temperature: flo
 
 
 def test_an_empty_batch_draws_nothing() -> None:
-    assert Sampler(8, CPU).sample(torch.zeros(0, 8), []) == []
+    assert Sampler(8, CPU).sample(torch.zeros(0, 8), []).read() == []

@@ -33,6 +33,7 @@ def step(scheduler: Scheduler, prefill_tokens: int | None = None) -> Plan:
     for chunk in chunks:
         completes = chunk.completes
         scheduler.advance(chunk)
+        scheduler.settle(chunk)
         chunk.sequence.started = True
         if completes:
             chunk.sequence.token_ids.append(7)
@@ -414,6 +415,7 @@ def test_a_step_whose_sequence_left_meanwhile_counts_for_nobody() -> None:
     chunks = scheduler.schedule()
     assert scheduler.remove("a") == []
     scheduler.advance(chunks[0])
+    scheduler.settle(chunks[0])
     assert left.computed == 0
     scheduler.check_idle()
     assert scheduler.blocks.find([*left.token_ids, 0]) == []

@@ -90,6 +90,7 @@ class Simulation:
         assert len(self.scheduler) == len(self.active)
         for chunk in chunks:
             self.scheduler.advance(chunk)
+            self.scheduler.settle(chunk)
             chunk.sequence.started = True
         for sequence in completing:
             if sequence.job in self.wanted:
