@@ -10,6 +10,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from jupyter_streaminfer.client.embedded_store import EmbeddedStore
 from jupyter_streaminfer.client.encoding import checked
 from jupyter_streaminfer.client.errors import ConnectionLostError
@@ -49,6 +51,11 @@ if TYPE_CHECKING:
 
     from jupyter_streaminfer.engine import Cursor, Engine, Stream
     from jupyter_streaminfer.engine.sampler import Tick
+
+SAMPLES_AT_ONCE = 16
+"""What of the past is read between two turns of the loop: with twenty busy models, some milliseconds."""
+
+_metrics = msgspec.json.Decoder(Metrics).decode
 
 
 class EmbeddedEngine:
@@ -216,8 +223,13 @@ class EmbeddedTransport:
         return self._engine.metrics()
 
     async def history(self, seconds: float) -> list[Metrics]:
-        """See `Transport.history`."""
-        return self._engine.history(seconds)
+        """See `Transport.history`. Streams go on meanwhile."""
+        samples: list[Metrics] = []
+        for text in self._engine.history_texts(seconds):
+            samples.append(_metrics(text))
+            if len(samples) % SAMPLES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return samples
 
     async def alerts(self) -> list[Alert]:
         """See `Transport.alerts`."""
@@ -237,8 +249,21 @@ class EmbeddedTransport:
             for topic in request.topics:
                 watcher.sample(tick.sample(topic))
 
-        past = self._engine.history(request.history_s) if "metrics" in request.topics else []
+        early: list[Tick] = []  # what comes before the past was told
+        unwatch = self._watchers[watcher] = self._engine.watch(early.append)
+        past: list[Metrics] = []
+        try:
+            if "metrics" in request.topics:
+                past = await self.history(request.history_s)
+        except BaseException:
+            await self.unwatch(watcher)
+            raise
+        if self._watchers.get(watcher) is not unwatch:
+            return  # it was ended meanwhile
+        unwatch()
         watcher.watching(Watching(request.id, INTERVAL_S, past))
+        for tick in early:
+            on_tick(tick)
         self._watchers[watcher] = self._engine.watch(on_tick)
 
     async def unwatch(self, watcher: Watcher) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import msgspec
+from msgspec import Raw
 
 from jupyter_streaminfer.protocol import (
     HISTORY_S,
@@ -25,6 +26,8 @@ INTERVAL_S = 1.0
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
+_METRICS = b'{"type":"metrics","metrics":%b}'
+"""A `MetricsSample` around its metrics."""
 
 
 class Tick:
@@ -37,6 +40,11 @@ class Tick:
         self._models = models
         self._streams = streams
         self._frames: dict[Topic, bytes] = {}
+
+    @cached_property
+    def metrics_text(self) -> Raw:
+        """The metrics as JSON text."""
+        return Raw(_encode(self.metrics))
 
     @cached_property
     def models(self) -> ModelsSample:
@@ -62,8 +70,11 @@ class Tick:
         """The same as JSON text."""
         frame = self._frames.get(topic)
         if frame is None:
-            frame = self._frames[topic] = _encode(self.sample(topic))
+            frame = self._frames[topic] = self._made(topic)
         return frame
+
+    def _made(self, topic: Topic) -> bytes:
+        return _METRICS % self.metrics_text if topic == "metrics" else _encode(self.sample(topic))
 
 
 OnTick = Callable[[Tick], None]
@@ -82,7 +93,7 @@ class Sampler:
         self._measure = measure
         self._models = models
         self._streams = streams
-        self._history: deque[Metrics] = deque(maxlen=round(HISTORY_S / INTERVAL_S))
+        self._history: deque[Raw] = deque(maxlen=round(HISTORY_S / INTERVAL_S))
         self._watchers: dict[object, OnTick] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -117,8 +128,11 @@ class Sampler:
 
         return unwatch
 
-    def history(self, seconds: float) -> list[Metrics]:
-        """The samples of the last so many seconds, the oldest first."""
+    def history(self, seconds: float) -> list[Raw]:
+        """The metrics of the last so many seconds, the oldest first: the JSON text of each.
+
+        Who asks for ten minutes of twenty models gets megabytes, which are kept in the form in which they are sent.
+        """
         count = min(len(self._history), round(seconds / INTERVAL_S))
         return list(self._history)[len(self._history) - count :]
 
@@ -128,7 +142,7 @@ class Sampler:
     def _take(self) -> None:
         self._schedule()
         tick = Tick(self._measure(), self._models, self._streams)
-        self._history.append(tick.metrics)
+        self._history.append(tick.metrics_text)
         for key, on_tick in list(self._watchers.items()):
             try:
                 on_tick(tick)

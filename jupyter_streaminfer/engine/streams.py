@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from jupyter_streaminfer.engine.config import EngineConfig
 from jupyter_streaminfer.engine.stream import Stream
@@ -46,13 +46,12 @@ class StreamTable:
         return list(self._open.values())
 
     def newest(self, count: int) -> tuple[list[Stream], int]:
-        """The open streams and the closed ones, the newest of each first, and how many are left out.
+        """``count`` streams at most, the open ones before the closed ones, the newest of each first.
 
-        Closed ones are, beyond ``count`` in all.
+        And how many are left out.
         """
-        rest = max(0, count - len(self._open))
-        closed = list(islice(reversed(self._closed.values()), rest))
-        return [*reversed(self._open.values()), *closed], len(self._closed) - len(closed)
+        listed = list(islice(chain(reversed(self._open.values()), reversed(self._closed.values())), count))
+        return listed, len(self._streams) - len(listed)
 
     def get(self, id: str) -> Stream:
         """The stream of that id; raises `StreaminferError` ``stream_not_found``."""

@@ -168,8 +168,11 @@ class StreamsSample(Struct, frozen=True, tag_field="type", tag="streams"):
     """Topic ``streams``."""
 
     streams: list[StreamStatus]
-    """The open ones first, each the newest first; the oldest closed ones are left out beyond a bound."""
+    """The open ones first, each the newest first; 200 at most."""
     left_out: int = 0
+    """How many more are kept; no open one of them while a closed one is listed."""
+    open: int = 0
+    """How many are open in all."""
 
 
 Sample = MetricsSample | ModelsSample | StreamsSample

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -22,6 +22,7 @@ from jupyter_streaminfer.protocol import (
     Error,
     ErrorInfo,
     Generate,
+    Metrics,
     Ok,
     Ping,
     Pong,
@@ -209,7 +210,9 @@ class Connection:
     def _watch(self, request: Watch) -> None:
         self._unwatch()
         self._watcher = Watcher(self._engine(), request.topics, self._wake)
-        self._reply(Watching(request.id, INTERVAL_S, self._watcher.history(request.history_s)))
+        # Each text goes out as it is, in the place of the metrics that it says.
+        history = cast(list[Metrics], self._watcher.history(request.history_s))
+        self._reply(Watching(request.id, INTERVAL_S, history))
 
     def _unwatch(self) -> None:
         if self._watcher is not None:

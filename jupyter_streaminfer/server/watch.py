@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from msgspec import Raw
+
 from jupyter_streaminfer.engine import Engine, Tick
-from jupyter_streaminfer.protocol import Metrics, Topic
+from jupyter_streaminfer.protocol import Topic
 
 
 class Watcher:
@@ -19,9 +21,12 @@ class Watcher:
         self._tick: Tick | None = None
         self._unwatch = engine.watch(self._told)
 
-    def history(self, seconds: float) -> list[Metrics]:
-        """The samples of the last so many seconds, the oldest first; none for who does not ask for that topic."""
-        return self._engine.history(seconds) if "metrics" in self.topics else []
+    def history(self, seconds: float) -> list[Raw]:
+        """The metrics of the last so many seconds, the oldest first: the JSON text of each.
+
+        None for who does not ask for that topic.
+        """
+        return self._engine.history_texts(seconds) if "metrics" in self.topics else []
 
     def take(self) -> list[bytes]:
         """The latest sample, if it was not taken yet: each topic's JSON text, the same for every reader."""

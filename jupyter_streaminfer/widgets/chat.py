@@ -41,6 +41,10 @@ class Chat(SavedView):
     """What the model is told before the conversation; empty for nothing."""
     turns = traitlets.List(traitlets.Dict()).tag(sync=True)
     """``{"role": "user", "content": …}`` and ``{"role": "assistant", "answer": Snapshot}``, the oldest first."""
+    said = traitlets.Int(0).tag(sync=True)
+    """How often the page has changed the turns."""
+    heard = traitlets.Int(0).tag(sync=True)
+    """How many of these changes the kernel knows: what it says of the turns before it knows all is out of date."""
     live = traitlets.Any(None).tag(sync=True)
     """The `Snapshot` of the answer that is coming, for a page that does not read it by itself; or None."""
     request = traitlets.Dict().tag(sync=True)
@@ -75,6 +79,7 @@ class Chat(SavedView):
         super().__init__(model=model, system=system, request=as_json(request), server=page_reaches_engine(client))
         self.on_msg(self._receive)
         self.observe(self._adopt, "turns")
+        traitlets.dlink((self, "said"), (self, "heard"))
 
     @property
     def messages(self) -> list[dict[str, str]]:

@@ -111,7 +111,9 @@ class MetricsMirror:
             sample = MetricsSample(_slim(sample.metrics))
         elif isinstance(sample, StreamsSample):
             beyond = max(0, len(sample.streams) - MAX_STREAMS)
-            sample = StreamsSample(sample.streams[:MAX_STREAMS], sample.left_out + beyond)
+            sample = msgspec.structs.replace(
+                sample, streams=sample.streams[:MAX_STREAMS], left_out=sample.left_out + beyond
+            )
         self._send(msgspec.to_builtins(sample))
 
     def _lost(self, error: StreaminferError) -> None:

@@ -1,4 +1,4 @@
-import type { ErrorInfo } from '../protocol';
+import type { ErrorInfo } from './protocol';
 
 const FIRST_MS = 250;
 const LONGEST_MS = 15_000;

@@ -784,6 +784,7 @@ export interface StreamsSample {
   type: 'streams';
   streams: StreamStatus[];
   left_out?: number;
+  open?: number;
 }
 /**
  * One stream of the engine, without its events.

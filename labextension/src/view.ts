@@ -25,3 +25,8 @@ export function button(label: string, className: string, action: () => void): HT
   node.addEventListener('click', action);
   return node;
 }
+
+/** A button that lies on a bar; `className`: what it has of its own. */
+export function flatButton(label: string, className: string, action: () => void): HTMLButtonElement {
+  return button(label, `jp-Streaminfer-button jp-mod-flat ${className}`.trimEnd(), action);
+}

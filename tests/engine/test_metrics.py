@@ -14,7 +14,7 @@ import pytest
 from predicting import predict
 from tiny_models import ENDLESS
 
-from jupyter_streaminfer.engine import Engine, EngineConfig, Stream
+from jupyter_streaminfer.engine import Engine, EngineConfig, Stream, observed
 from jupyter_streaminfer.engine.metrics import Meter
 from jupyter_streaminfer.engine.sketch import RELATIVE_ERROR
 from jupyter_streaminfer.protocol import (
@@ -86,6 +86,10 @@ def arrivals(stream: Stream) -> list[float]:
 
 
 def check(shown: Distribution | None, numbers: list[float]) -> None:
+    """The figures are those of the numbers: a quantile within its error, and then rounded.
+
+    A quantile of 0.98 that was 1 % below, and rounded down, was once taken for a wrong one.
+    """
     if not numbers:
         assert shown is None
         return
@@ -96,7 +100,7 @@ def check(shown: Distribution | None, numbers: list[float]) -> None:
     assert shown.max == pytest.approx(numbers[-1], abs=6e-4)
     for part, found in ((0.5, shown.p50), (0.95, shown.p95), (0.99, shown.p99)):
         exact = numbers[math.floor(part * (len(numbers) - 1))]
-        assert found == pytest.approx(exact, rel=RELATIVE_ERROR * (1 + 1e-6), abs=6e-4)
+        assert found == pytest.approx(exact, abs=RELATIVE_ERROR * exact + 6e-4)
 
 
 def added_up(rows: list[TrafficMetrics]) -> tuple[int, int, int, int, int, int, int, int, Counter[str]]:
@@ -261,7 +265,23 @@ async def test_a_stream_sample_has_the_open_streams_first(measured: Measured) ->
     assert [stream.id for stream in listed[:2]] == [running[1].id, running[0].id]
     assert listed[2].closed
     assert (len(listed), left_out) == (3, 2)
-    assert [status.stream for status in engine._streams_sample().streams][:2] == [running[1].id, running[0].id]
+    sample = engine._streams_sample()
+    assert [status.stream for status in sample.streams][:2] == [running[1].id, running[0].id]
+    assert (len(sample.streams), sample.left_out, sample.open) == (5, 0, 2)
+
+
+async def test_a_stream_sample_is_bounded_however_many_are_open(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open streams were all listed once: each second's sample of thousands was megabytes, for every watcher."""
+    monkeypatch.setattr(observed, "MAX_LISTED", 2)
+    engine = measured.engine
+    done = await engine.generate(request(id="d", max_tokens=1))
+    await closed(done)
+    running = [await engine.generate(request(id=f"r{n}", max_tokens=ENDLESS)) for n in range(4)]
+    sample = engine._streams_sample()
+    assert [status.stream for status in sample.streams] == [running[3].id, running[2].id]
+    assert (sample.left_out, sample.open) == (3, 4)
 
 
 async def test_swaps_and_failed_loads_are_counted(measured: Measured, tiny_llama: Path, tmp_path: Path) -> None:

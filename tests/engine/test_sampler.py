@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
+from samples import row, sample, spread
 from virtual_loop import run
 
 from jupyter_streaminfer.engine.sampler import INTERVAL_S, Sampler, Tick
-from jupyter_streaminfer.protocol import HISTORY_S, ServerMessage, StreamsSample
+from jupyter_streaminfer.protocol import HISTORY_S, MetricsSample, ServerMessage, StreamsSample, Topic
 
 
 class Measured:
@@ -81,7 +81,7 @@ def test_the_history_reaches_back_as_far_as_is_said() -> None:
         measured.sampler.start()
         await asyncio.sleep(HISTORY_S + 10.5)
         history = measured.sampler.history
-        assert history(3) == [608, 609, 610]
+        assert [bytes(text) for text in history(3)] == [b"608", b"609", b"610"]
         assert (len(history(HISTORY_S)), len(history(10**6)), history(0)) == (600, 600, [])
         measured.sampler.stop()
 
@@ -89,7 +89,10 @@ def test_the_history_reaches_back_as_far_as_is_said() -> None:
 
 
 def test_a_frame_is_what_the_protocol_says() -> None:
-    tick = Tick(SimpleNamespace(), list, lambda: StreamsSample([], 3))  # type: ignore[arg-type]
-    decoded = msgspec.json.decode(tick.frame("streams"), type=ServerMessage)
-    assert decoded == tick.sample("streams") == StreamsSample([], 3)
-    assert msgspec.json.decode(tick.frame("models"), type=ServerMessage) == tick.sample("models")
+    measured = sample(row("tiny", itl_ms=spread(2.5), prefix_hit_rate=0.25), odd={"long": 1})
+    tick = Tick(measured, list, lambda: StreamsSample([], 3))
+    for topic in get_args(Topic):
+        assert msgspec.json.decode(tick.frame(topic), type=ServerMessage) == tick.sample(topic)
+        assert tick.frame(topic) == msgspec.json.encode(tick.sample(topic))
+    assert tick.sample("metrics") == MetricsSample(measured)
+    assert tick.sample("streams") == StreamsSample([], 3)

@@ -11,7 +11,8 @@ from jupyter_server.serverapp import ServerApp
 from tiny_models import ENDLESS
 
 from jupyter_streaminfer.engine import Engine, sampler
-from jupyter_streaminfer.protocol import Metrics
+from jupyter_streaminfer.engine.sampler import Tick
+from jupyter_streaminfer.protocol import Metrics, StreamsSample, Watching
 from jupyter_streaminfer.server import activity
 from jupyter_streaminfer.server.app import StreaminferApp
 from jupyter_streaminfer.server.connection import Connection
@@ -265,6 +266,20 @@ class TestServerSentEvents:
         await events.receive()
         await app.stop_extension()
         assert {event.type for event in await events.rest()} <= {"metrics"}
+
+
+async def test_the_past_is_the_same_in_every_form(engine: Engine, connect, sse: Sse, request_api) -> None:
+    """It is kept as text, which no answer reads: what each says is what was measured."""
+    engine._sampler.stop()
+    measured, seconds = [engine.metrics() for _ in range(3)], 2 * INTERVAL_S
+    engine._sampler._history.clear()
+    engine._sampler._history.extend(Tick(each, list, StreamsSample).metrics_text for each in measured)
+    watching = await (await connect()).ask(type="watch", id="w", topics=["metrics"], history_s=seconds)
+    _, answer = await request_api("api", "metrics", "history", params={"seconds": str(seconds)})
+    told = await (await sse(f"?history_s={seconds}")).receive()
+    for form in (watching["history"], answer["samples"], told.data):
+        assert msgspec.convert(form, list[Metrics]) == measured[1:] == engine.history(seconds)
+    assert msgspec.convert(watching, Watching) == Watching("w", 1.0, measured[1:])
 
 
 async def test_the_past_is_kept_without_anyone_watching(engine: Engine, request_api) -> None:

@@ -95,7 +95,9 @@ def stream(number: int, **changes: Any) -> StreamStatus:
 
 
 def message(kind: str, content: Any, **more: Any) -> dict[str, Any]:
-    """What the kernel sends of it."""
+    """What the kernel sends of it; streams that are not listed are closed ones."""
+    if kind == "streams":
+        more = {"open": sum(each.state == "open" for each in content)} | more
     return {"type": kind, kind: msgspec.to_builtins(content), **more}
 
 

@@ -25,7 +25,7 @@ TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}as
 def traits(**changes: Any) -> dict[str, Any]:
     request = {"type": "generate", "id": "w", "model": f"demo {HOSTILE}", "messages": [], "max_tokens": 64}
     given = {"system": "", "turns": [], "live": None, "request": request, "server": True, "direct": False}
-    return given | changes
+    return given | {"said": 0, "heard": 0} | changes
 
 
 @pytest.fixture
@@ -132,6 +132,47 @@ def test_retry_asks_the_last_question_again(chat: Page, server: ScriptedServer) 
     again.bring("3")
     again.end()
     chat.wait_for_function("window.traits.turns.at(-1).answer.text === '3' && window.traits.turns.length === 4")
+
+
+def test_what_the_kernel_says_late_does_not_take_the_place_of_a_retry(
+    chat: Page, server: ScriptedServer, bare_page: Any
+) -> None:
+    """A kernel told how the stopped answer had ended after Retry was pressed: the new one was gone from the page."""
+    say(chat, "Count")
+    server.asked(1).bring("one")
+    chat.get_by_role("button", name="Stop").click()
+    wait_for_state(chat, "cancelled")
+    late = chat.evaluate("window.traits.turns")
+    chat.get_by_role("button", name="Retry").click()
+    second = server.asked(2)
+    second.bring("two")
+    chat.get_by_text("two").wait_for()
+    bare_page.update(turns=late)
+    second.bring(" three")
+    chat.get_by_text("two three").wait_for()
+    assert chat.evaluate("window.traits.turns.at(-1).answer.stream") == "st_2"
+    chat.get_by_role("button", name="Stop").click()
+    wait_for_state(chat, "cancelled")
+    assert second.cancelled
+
+
+def test_what_the_kernel_says_late_does_not_take_back_what_was_said(
+    chat: Page, server: ScriptedServer, bare_page: Any
+) -> None:
+    """A busy kernel told how the first answer had ended after more was said: the new question was gone."""
+    converse(chat, server, ("a", "1"))
+    late = chat.evaluate("window.traits.turns")
+    late[1]["answer"]["figures"] = None
+    say(chat, "b")
+    second = server.asked(2)
+    bare_page.update(turns=late)
+    second.bring("2")
+    second.end()
+    wait_for_state(chat, "completed", 2)
+    turns = chat.evaluate("window.traits.turns")
+    assert [turn.get("content") or turn["answer"]["text"] for turn in turns] == ["a", "1", "b", "2"]
+    bare_page.update(turns=[], heard=chat.evaluate("window.traits.said"))
+    wait_for_state(chat, "completed", 0)
 
 
 def test_changing_a_turn_drops_what_follows(chat: Page, server: ScriptedServer) -> None:

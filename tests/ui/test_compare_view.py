@@ -66,12 +66,18 @@ def test_each_answer_comes_and_is_stopped_by_itself(page: Page, bare_page: Any) 
     assert two.cancelled
     assert page.get_by_role("button", name="Stop all").is_disabled()
     columns(page).first.get_by_role("button", name="Retry").click()
-    server.asked(3).bring("again")
+    again = server.asked(3)
+    again.bring("again")
     columns(page).first.get_by_text("again").wait_for()
     assert {"type": "began", "column": 0, "stream": "st_3"} in bare_page.sent
     # What the kernel says of the other one is no reason to show the stream before that retry.
     bare_page.update(answers=[answer(), answer(stream="st_2", state="cancelled", text="right")])
     assert columns(page).first.get_by_role("log").text_content() == "again"
+    # Nor is what it says late of the stream before that retry.
+    bare_page.update(answers=[answer(state="cancelled", text="left"), answer(stream="st_2", state="cancelled")])
+    again.bring(" and on")
+    columns(page).first.get_by_text("again and on").wait_for()
+    assert bare_page.sent == [{"type": "began", "column": 0, "stream": "st_3"}]
     assert page.locator("img").count() == 0
 
 

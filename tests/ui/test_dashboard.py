@@ -186,6 +186,45 @@ def test_a_stream_is_stopped_and_the_focus_stays_in_the_table(show: Any, bare_pa
     page.wait_for_function(f"() => {focused} === 'Open streams'")
 
 
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (1200, ["State", "Model", "Client", "Age", "Tokens", "Rate", "TTFT", "Time: queue, prefill, tokens"]),
+        (800, ["State", "Model", "Age", "Tokens", "Rate", "Time: queue, prefill, tokens"]),
+        (640, ["State", "Model", "Age", "Tokens", "Rate"]),
+        (360, ["State", "Model", "Tokens"]),
+    ],
+)
+def test_in_a_narrow_page_nothing_scrolls_sideways(
+    show: Any, page: Page, width: int, headings: list[str], pictures: Path
+) -> None:
+    """In half a window the streams' table was cut off at its rate, and Stop was out of sight."""
+    show(LIVE, told(history()), message("streams", [stream(number) for number in range(100)]))
+    page.set_viewport_size({"width": width, "height": 900})
+    table = page.get_by_role("region", name="Open streams")
+    stop = table.get_by_role("button", name="Stop the stream st_1 of demo")
+    stop.wait_for()
+    assert [each.inner_text() for each in table.get_by_role("columnheader").all()] == headings
+    beyond = "node => node.scrollWidth - node.clientWidth"
+    assert table.evaluate(beyond) <= 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    card(page, "Streams").screenshot(path=pictures / f"dashboard-streams-{width}.png")
+
+
+def test_what_is_beneath_stays_where_it_is_however_many_streams_there_are(show: Any, bare_page: Any) -> None:
+    """The widget grew with each stream that began, and what was read below it went away from under the eyes."""
+    page = show(LIVE, told(history()), message("streams", []))
+    streams = card(page, "Streams")
+    streams.get_by_text("No stream is open").wait_for()
+    empty = page.locator(".jp-Streaminfer-dashboard").bounding_box()
+    for count in (1, 150):
+        bare_page.tell(message("streams", [stream(number) for number in range(count)]))
+        streams.get_by_text(f"{count} open").wait_for()
+        assert page.locator(".jp-Streaminfer-dashboard").bounding_box() == empty
+    assert streams.get_by_text("150 open").is_visible()
+    assert page.get_by_role("region", name="Open streams").evaluate("node => node.scrollHeight > node.clientHeight")
+
+
 def test_nothing_is_drawn_where_nobody_sees_it(show: Any, bare_page: Any) -> None:
     page = show()
     page.evaluate("document.getElementById('widget').style.display = 'none'")

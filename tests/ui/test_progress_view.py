@@ -76,7 +76,7 @@ def test_there_is_nothing_that_keeps_anybody_out(bare_page: Any, pictures: Path,
     error = "ValueError: " + HOSTILE if state == "failed" else ""
     page = bare_page.show("progress", traits(state=state, error=error, **nothing))
     page.evaluate("ground => { document.body.style.background = ground }", "#111" if scheme == "dark" else "#fff")
-    page.wait_for_function("document.querySelector('[data-state]').textContent !== ''")
+    page.locator(f".jp-StreaminferProgress[data-state={state}]").wait_for()
     page.screenshot(path=pictures / f"progress-{state}-{scheme}.png")
     assert violations(page) == []
 

@@ -24,6 +24,19 @@ client.load("slow", {path!r})
 stream = client.generate("slow", "The quick brown fox", max_tokens={tokens}, ignore_eos=True, seed=1)
 stream
 """
+SHOWN = """
+from IPython.display import display
+from jupyter_streaminfer.widgets.bundle import stream_bundle
+from jupyter_streaminfer.widgets.snapshot import Snapshot
+
+def show(**options):
+    data, metadata = stream_bundle(Snapshot.of(stream))
+    display(data, metadata=metadata, raw=True, display_id="mine", **options)
+
+show()
+"""
+"""Shows the same stream as an output that the kernel brings up to date when a cell says so."""
+TOLD = "stream.wait()\nshow(update=True)\nprint('told', Snapshot.of(stream).state)"
 STOPPED = "\n\n[stopped]"
 MIME = "application/vnd.jupyter-streaminfer.stream.v1+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -152,6 +165,36 @@ def test_retry_starts_the_same_request_again_without_the_kernel(notebook: Notebo
     wait_until(lambda: notebook.text == again)
     wait_until(lambda: output(notebook.save()).metadata[MIME]["stream"] == second)
     wait_until(lambda: output(notebook.save()).data[MIME]["text"] == again)
+
+
+def test_what_the_kernel_says_late_does_not_take_the_place_of_a_retry(
+    notebook: NotebookPage, endless_cell: str
+) -> None:
+    """A kernel told how the stopped stream had ended after Retry was pressed.
+
+    The page then showed the stopped one, and left the new one running with nobody to stop it.
+    """
+    notebook.run(endless_cell.removesuffix("stream\n") + SHOWN, notebook.busy_cell, TOLD)
+    notebook.wait_for_state("streaming")
+    notebook.wait_for_text()
+    first = newest(notebook.lab)
+    notebook.view.get_by_role("button", name="Stop").click()
+    notebook.wait_for_state("cancelled")
+    notebook.view.get_by_role("button", name="Retry").click()
+    wait_until(lambda: newest(notebook.lab) != first)
+    second = newest(notebook.lab)
+    notebook.wait_for_state("streaming")
+    notebook.release()
+    notebook.page.get_by_text("told cancelled", exact=True).wait_for()
+    before = len(document(notebook.lab, second)["text"])
+    notebook.wait_for_text(longer_than=before)
+    notebook.view.get_by_role("button", name="Stop").click()
+    notebook.wait_for_state("cancelled")
+    kept = document(notebook.lab, second)
+    assert kept["status"]["state"] == "cancelled"
+    assert notebook.text == kept["text"]
+    wait_until(lambda: holds(output(notebook.save()), kept["text"], STOPPED))
+    assert output(notebook.save()).metadata[MIME]["stream"] == second
 
 
 def test_what_its_deadline_ended_is_continued_to_its_exact_end(

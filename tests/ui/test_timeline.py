@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from accessibility import violations
+from lab import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -67,6 +68,26 @@ def coloured(page: Page) -> int:
         }"""
     )
     return count
+
+
+def test_the_picture_has_the_colours_of_the_theme_that_is_changed_to(show: Any) -> None:
+    """JupyterLab hides everything for a moment while it changes its theme.
+
+    A picture that was about to be drawn just then was not, and kept the colours of the theme before.
+    """
+    page = show(3, 20)
+    assert coloured(page)
+    page.evaluate(
+        """() => {
+          window.update({ rows: window.traits.rows }); // is about to be drawn
+          document.body.dataset.jpThemeLight = 'false';
+          document.body.dataset.jpThemeName = 'JupyterLab Dark';
+          const widget = document.getElementById('widget');
+          widget.style.display = 'none';
+          requestAnimationFrame(() => { widget.style.display = ''; });
+        }"""
+    )
+    wait_until(lambda: not coloured(page))
 
 
 def test_whoever_points_at_a_token_is_told_which_and_when(show: Any) -> None:

@@ -317,6 +317,32 @@ def test_tokens_come_from_the_server_with_their_texts(page: Page, bare_page: Any
     }
 
 
+def test_what_the_kernel_says_late_does_not_take_the_place_of_a_retry(page: Page, bare_page: Any) -> None:
+    """A busy kernel told how the stopped stream had ended after Retry was pressed.
+
+    The page then showed the stopped one, and left the new one running with nobody to stop it.
+    """
+    server = ScriptedServer(page)
+    server.add("st_1")
+    bare_page.show("token_stream", snapshot(server=True), config=CONFIG)
+    first = server.asked(1)
+    first.bring("first")
+    first.end("cancelled", reason="client")
+    page.get_by_role("button", name="Retry").click()
+    second = server.asked(2)
+    second.bring("second")
+    page.get_by_text("second").wait_for()
+    late = {"stream": "st_1", "text": "first", "state": "cancelled"}
+    bare_page.update(**late)
+    second.bring(" goes on")
+    page.get_by_text("second goes on").wait_for()
+    assert page.evaluate("window.traits.stream") == "st_2"
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped", exact=True).wait_for()
+    assert second.cancelled
+    assert log(page).inner_text() == "second goes on"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_hinders_anybody(page: Page, bare_page: Any, scheme: str) -> None:
     figures = {"tokens": 3, "tokens_per_s": 1.0, "ttft_ms": 6.0, "queue_ms": 1.0, "duration_ms": 9.0}

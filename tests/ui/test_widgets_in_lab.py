@@ -32,6 +32,23 @@ VIEWS = (
     "jp-StreaminferProgress",
 )
 
+MOVED = """() => {
+  const properties = ['display', 'padding', 'margin', 'border', 'color', 'backgroundColor', 'fontWeight', 'minHeight'];
+  const nodes = [...document.querySelectorAll('.jp-Streaminfer, .jp-Streaminfer *')];
+  const look = () => nodes.map(node => {
+    const style = getComputedStyle(node);
+    return node.className + ': ' + properties.map(name => style[name]).join();
+  });
+  const before = look();
+  return [...document.querySelectorAll('style')]
+    .filter(style => style.textContent.includes('.jp-Streaminfer'))
+    .flatMap(style => {
+      document.head.append(style);
+      return look().filter((each, index) => each !== before[index]);
+    });
+}"""
+"""What looks otherwise once our style sheets came in another order: each widget brings a copy of what all share."""
+
 
 def test_all_of_them_are_shown_and_do_what_they_are_for(notebook: NotebookPage, pictures: Path) -> None:
     page = notebook.page
@@ -68,5 +85,6 @@ def test_all_of_them_are_shown_and_do_what_they_are_for(notebook: NotebookPage, 
         page.locator("#jupyterlab-splash").wait_for(state="detached")
         for name, view in zip(VIEWS, views, strict=True):
             view.screenshot(path=pictures / f"{name}-{theme.split()[-1].lower()}.png")
+    assert page.evaluate(MOVED) == []
     assert box.input_value() == "", "the draft that was sent is not brought back when the chat is drawn anew"
     assert not faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any, cast
 
@@ -64,7 +65,7 @@ class GenerationHandler(OpenAIHandler):
 
     async def answer(self, body: Body, requests: list[Generate], kind: type[Form]) -> None:
         """Generate and reply. Raises `StreaminferError` while the status can still say so."""
-        self._choices = Choices(self.engine, requests, self.client)
+        self._choices = Choices(self.engine, requests, self.client, self.app.writes)
         try:
             async with self._choices as choices:
                 options = body.stream_options
@@ -80,27 +81,35 @@ class GenerationHandler(OpenAIHandler):
     async def _whole(self, choices: Choices, form: Form) -> None:
         # Nothing is written meanwhile, so the system has to watch the connection.
         keep_alive(socket_of(self), self.app.heartbeat_s)
-        while not choices.done:
-            for _, each in await choices.take():
-                _raise_for(each)
+        await choices.read(_look)
         self.reply(form.whole())
 
     async def _stream(self, choices: Choices, form: Form) -> None:
         """Chunks as they come. What comes while the socket takes the last ones is merged."""
         chunks: list[bytes] = []
         async with EventStream(self) as events:
+
+            def write(taken: list[tuple[int, Event]]) -> asyncio.Future[None] | None:
+                for index, each in taken:
+                    chunks.append(_events(form, index, each))
+                ready = b"".join(chunks)
+                chunks.clear()
+                return events.push(ready)
+
             try:
-                while not choices.done:
-                    for index, each in await choices.take():
-                        chunks.append(_events(form, index, each))
-                    await events.send(b"".join(chunks))
-                    chunks.clear()
+                await choices.read(write)
             except StreaminferError as error:
                 chunks.append(event(error_body(error.info, status_of(error.info))))
             else:
                 chunks.append(form.end())
             await events.send(b"".join(chunks))
         await self.finish()
+
+
+def _look(taken: list[tuple[int, Event]]) -> None:
+    """Raise `StreaminferError` where there will be no whole answer."""
+    for _, each in taken:
+        _raise_for(each)
 
 
 def _events(form: Form, index: int, event: Event) -> bytes:

@@ -44,7 +44,10 @@ function watch(): () => void {
       changed();
     });
   };
-  const observer = new MutationObserver(tell);
+  const observer = new MutationObserver(() => {
+    // JupyterLab hides everything until the next frame, and what is hidden is not drawn.
+    requestAnimationFrame(tell);
+  });
   const attributeFilter = ['class', 'data-jp-theme-name', 'data-jp-theme-light', 'data-vscode-theme-kind'];
   observer.observe(document.body, { attributes: true, attributeFilter });
   const dark = matchMedia('(prefers-color-scheme: dark)');

@@ -2,7 +2,7 @@ import type { Generate } from '../protocol';
 import type { IServer } from '../server';
 import { TokenStreamController } from '../stream/controller';
 import { isFinal, type ISnapshot } from '../stream/snapshot';
-import { button, element, type IView } from '../view';
+import { element, flatButton, type IView } from '../view';
 import { InputBox } from './inputBox';
 import { Question } from './question';
 import { SystemPrompt } from './systemPrompt';
@@ -40,12 +40,12 @@ export class ChatView implements IView {
     draft = ''
   ) {
     const model = element('bdi', 'jp-StreaminferChat-model', _host.request.model);
-    const clear = button('Clear', 'jp-StreaminferChat-button', () => {
+    const clear = flatButton('Clear', '', () => {
       this._ask(0, null);
       this._input.focus();
     });
     this._clear = clear;
-    const header = element('div', 'jp-StreaminferChat-header');
+    const header = element('div', 'jp-Streaminfer-bar jp-mod-head');
     header.append(model, this._summary, this._system.button, clear);
     this._status.setAttribute('role', 'status');
     this._input = new InputBox(
@@ -101,6 +101,11 @@ export class ChatView implements IView {
     );
   }
 
+  /** Tell the turns as they are. */
+  tell(): void {
+    this._host.changed(this.turns, this._system.value);
+  }
+
   dispose(): void {
     this._cut(0);
     this._thread.dispose();
@@ -118,10 +123,10 @@ export class ChatView implements IView {
     }
     this._cut(keep);
     if (content === null) {
-      this._tell();
+      this.tell();
     } else {
       this._addQuestion(content);
-      this._tell();
+      this.tell();
       this._answer();
     }
     this._thread.follow();
@@ -141,7 +146,7 @@ export class ChatView implements IView {
 
   private _retry(): void {
     this._cut(this._places.length - 1);
-    this._tell();
+    this.tell();
     this._answer();
     this._refresh();
     this._input.focus();
@@ -176,7 +181,7 @@ export class ChatView implements IView {
         this._host.continue?.();
       },
       changed: () => {
-        this._tell();
+        this.tell();
       },
       said: () => {
         this._refresh();
@@ -196,9 +201,11 @@ export class ChatView implements IView {
       return false;
     }
     const { view } = this._places[index];
-    return turn.role === 'user'
-      ? view instanceof Question && view.content === turn.content
-      : view instanceof TokenStreamController && view.snapshot?.stream === turn.answer.stream;
+    if (turn.role === 'user') {
+      return view instanceof Question && view.content === turn.content;
+    }
+    const { stream } = turn.answer;
+    return view instanceof TokenStreamController && (view.snapshot?.stream === stream || view.replaced(stream));
   }
 
   private _cut(keep: number): void {
@@ -211,10 +218,6 @@ export class ChatView implements IView {
   private _last(): TokenStreamController | null {
     const view = this._places.length ? this._places[this._places.length - 1].view : null;
     return view instanceof TokenStreamController ? view : null;
-  }
-
-  private _tell(): void {
-    this._host.changed(this.turns, this._system.value);
   }
 
   private _refresh(): void {
@@ -232,10 +235,10 @@ export class ChatView implements IView {
     this._clear.disabled = this._places.length === 0;
   }
 
-  private readonly _root = element('section', 'jp-Streaminfer jp-StreaminferChat');
+  private readonly _root = element('section', 'jp-Streaminfer jp-Streaminfer-frame jp-StreaminferChat');
   private readonly _summary = element('span', 'jp-StreaminferChat-summary');
   private readonly _system = new SystemPrompt(() => {
-    this._tell();
+    this.tell();
   });
   private readonly _thread = new Thread();
   private readonly _status = element('div', 'jp-StreaminferChat-status');

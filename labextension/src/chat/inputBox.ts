@@ -1,4 +1,4 @@
-import { button, element } from '../view';
+import { element, flatButton } from '../view';
 
 const MOST_ROWS = 10;
 
@@ -39,7 +39,7 @@ export class InputBox {
     this._button.type = 'submit';
     this.node.append(this._text, this._button);
     if (cancel) {
-      this.node.append(button('Cancel', 'jp-StreaminferChat-button', cancel));
+      this.node.append(flatButton('Cancel', '', cancel));
     }
   }
 
@@ -74,5 +74,5 @@ export class InputBox {
   }
 
   private readonly _text = element('textarea', 'jp-StreaminferChat-text');
-  private readonly _button = button('Send', 'jp-StreaminferChat-button jp-StreaminferChat-send', () => undefined);
+  private readonly _button = flatButton('Send', 'jp-mod-go jp-StreaminferChat-send', () => undefined);
 }

@@ -1,4 +1,4 @@
-import { button, element, type IView } from '../view';
+import { element, flatButton, type IView } from '../view';
 import { visible } from '../stream/visible';
 import { InputBox } from './inputBox';
 
@@ -20,10 +20,10 @@ export class Question implements IView {
   }
 
   private _show(focus = false): void {
-    const edit = button('Edit', 'jp-StreaminferChat-button', () => {
+    const edit = flatButton('Edit', '', () => {
       this._edit();
     });
-    const copy = button('Copy', 'jp-StreaminferChat-button', () => {
+    const copy = flatButton('Copy', '', () => {
       void this._copy(copy);
     });
     const buttons = element('div', 'jp-StreaminferChat-buttons');

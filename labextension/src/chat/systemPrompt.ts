@@ -1,4 +1,4 @@
-import { button, element } from '../view';
+import { element, flatButton } from '../view';
 
 /** What the model is told before the conversation, behind a button that opens it. */
 export class SystemPrompt {
@@ -7,7 +7,7 @@ export class SystemPrompt {
 
   /** `changed`: somebody wrote another one. */
   constructor(changed: () => void) {
-    this.button = button('System prompt', 'jp-StreaminferChat-button', () => {
+    this.button = flatButton('System prompt', '', () => {
       this._open(this.node.hidden);
       if (!this.node.hidden) {
         this._text.focus();

@@ -1,7 +1,7 @@
 import type { IServer } from '../server';
 import { TokenStreamController } from '../stream/controller';
 import type { ISnapshot } from '../stream/snapshot';
-import { button, element, type IView } from '../view';
+import { element, flatButton, type IView } from '../view';
 
 /** What makes an answer different from those beside it. */
 export interface IColumn {
@@ -36,13 +36,13 @@ export class CompareView implements IView {
     text.tabIndex = 0;
     text.setAttribute('role', 'group');
     text.setAttribute('aria-label', 'Prompt');
-    this._stop = button('Stop all', 'jp-StreaminferCompare-stop', () => {
+    this._stop = flatButton('Stop all', 'jp-mod-stop', () => {
       for (const answer of this._answers) {
         answer.stop();
       }
       this._answers[0]?.focus();
     });
-    const header = element('div', 'jp-StreaminferCompare-header');
+    const header = element('div', 'jp-Streaminfer-frame jp-StreaminferCompare-header');
     header.append(text, this._stop);
     const grid = element('div', 'jp-StreaminferCompare-columns');
     this._answers = columns.map((column, index) => this._add(grid, column, index));
@@ -99,7 +99,8 @@ export class CompareView implements IView {
         host.continue?.(index);
       },
       changed: (snapshot, started) => {
-        if (started && !snapshotEnded(snapshot)) {
+        if (started && !snapshotEnded(snapshot) && snapshot.stream !== this._begun[index]) {
+          this._begun[index] = snapshot.stream;
           host.began(index, snapshot);
         }
       },
@@ -122,6 +123,8 @@ export class CompareView implements IView {
   private readonly _stop: HTMLButtonElement;
   private readonly _answers: TokenStreamController[] = [];
   private readonly _shown: string[] = [];
+  /** The streams that the page started last, each of which is told of once. */
+  private readonly _begun: (string | null)[] = [];
 }
 
 function snapshotEnded({ state }: ISnapshot): boolean {

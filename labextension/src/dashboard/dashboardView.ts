@@ -14,7 +14,7 @@ export class DashboardView implements IView {
     const grid = element('div', 'jp-Streaminfer-grid');
     this._root.append(grid);
     for (const { id, title, create } of PANELS) {
-      const card = element('section', `jp-Streaminfer-card jp-Streaminfer-card-${id}`);
+      const card = element('section', `jp-Streaminfer-frame jp-Streaminfer-card jp-Streaminfer-card-${id}`);
       const heading = element('h3', 'jp-Streaminfer-cardTitle', title);
       heading.id = `jp-Streaminfer-${id}-${this._number}`;
       card.setAttribute('aria-labelledby', heading.id);

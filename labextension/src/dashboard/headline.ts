@@ -39,7 +39,7 @@ const FIGURES: readonly [string, (sample: Metrics, model: string | null) => stri
 /** The few figures that are looked at first, as they are now. */
 export class Headline implements IView {
   constructor(parent: HTMLElement, source: IMetricsSource) {
-    this._root = element('dl', 'jp-Streaminfer-headline');
+    this._root = element('dl', 'jp-Streaminfer-frame jp-Streaminfer-headline');
     const values = FIGURES.map(([name, of]) => {
       const tile = element('div', 'jp-Streaminfer-tile');
       const value = element('dd', '', '–');

@@ -2,16 +2,17 @@ import { say } from '../charts/units';
 import type { StreamStatus } from '../protocol';
 import { button, element } from '../view';
 
-export const COLUMNS = [
-  'State',
-  'Model',
-  'Client',
-  'Age',
-  'Tokens',
-  'Rate',
-  'TTFT',
-  'Time: queue, prefill, tokens',
-  ''
+/** The headings, each with the classes of its column's cells: a narrow table leaves some columns out. */
+export const COLUMNS: readonly [string, string][] = [
+  ['State', 'jp-mod-state'],
+  ['Model', 'jp-mod-model'],
+  ['Client', 'jp-mod-client'],
+  ['Age', 'jp-mod-figure jp-mod-age'],
+  ['Tokens', 'jp-mod-figure'],
+  ['Rate', 'jp-mod-figure jp-mod-rate'],
+  ['TTFT', 'jp-mod-figure jp-mod-ttft'],
+  ['Time: queue, prefill, tokens', 'jp-mod-phases'],
+  ['', 'jp-mod-actions']
 ];
 
 const BAR = 7;
@@ -30,12 +31,12 @@ const STATES: Record<StreamStatus['state'], string> = {
 export class StreamRow {
   constructor(id: string, cancel: ((stream: string) => void) | null) {
     this.node = element('tr', 'jp-Streaminfer-stream');
-    this._cells = COLUMNS.map(() => element('td'));
+    this._cells = COLUMNS.map(([, className]) => element('td', className));
     this.node.append(...this._cells);
     this._bar = element('div', 'jp-Streaminfer-phases');
     this._bar.append(this._queue, this._prefill, this._decode);
     this._cells[BAR].append(this._bar);
-    this._stop = button('Stop', 'jp-Streaminfer-button jp-Streaminfer-stop', () => {
+    this._stop = button('Stop', 'jp-Streaminfer-button jp-mod-stop', () => {
       this._asked = performance.now();
       this._drawStop();
       cancel?.(id);

@@ -1,5 +1,5 @@
 import type { IMetricsSource } from '../metrics/source';
-import type { StreamStatus } from '../protocol';
+import type { StreamsSample, StreamStatus } from '../protocol';
 import { element } from '../view';
 import { OnScreen } from '../charts/onScreen';
 import { drawInTurn, forget } from '../charts/turn';
@@ -50,9 +50,8 @@ class StreamsPanel extends Panel {
     this._screen = new OnScreen(this.node, this._changed);
     this.end(this._scope.follow(this._changed));
     this.listen(source, ['streams'], {
-      streams: (streams, leftOut) => {
-        this._streams = streams;
-        this._leftOut = leftOut;
+      streams: sample => {
+        this._sample = sample;
         this._changed();
       }
     });
@@ -71,21 +70,22 @@ class StreamsPanel extends Panel {
   private readonly _draw = (): void => {
     // Where nobody looks somebody may still read, by a reader of the screen.
     const due = performance.now() - this._drawn > UNSEEN_MS && this._screen.shown;
-    if (this._streams === null || !(this._screen.visible || due)) {
+    if (this._sample === null || !(this._screen.visible || due)) {
       return;
     }
     this._drawn = performance.now();
     const model = this._scope.model?.split('\n', 1)[0] ?? null;
-    const all = this._streams.filter(stream => current(stream) && (model === null || stream.model === model));
+    const { streams, open: openInAll = 0, left_out: leftOut = 0 } = this._sample;
+    const all = streams.filter(stream => current(stream) && (model === null || stream.model === model));
     all.sort((one, other) => (other.began ?? 0) - (one.began ?? 0));
     const shown = all.slice(0, MOST_ROWS);
     this._put(shown);
     this._frame.hidden = shown.length === 0;
     this.say(shown.length > 0 ? '' : 'No stream is open: client.generate(…) starts one.');
-    const open = all.filter(({ state }) => state === 'open').length;
+    const open = model === null ? openInAll : all.filter(({ state }) => state === 'open').length;
     const beyond = all.length - shown.length;
     const more = beyond > 0 ? `, ${beyond} older ones are not shown` : '';
-    const left = this._leftOut > 0 ? `; ${this._leftOut} older ones, most of them closed, are not listed` : '';
+    const left = leftOut > 0 ? `; ${leftOut} older ones are not listed` : '';
     this._more.textContent = shown.length > 0 ? `${open} open${more}${left}` : '';
   };
 
@@ -123,8 +123,7 @@ class StreamsPanel extends Panel {
   private readonly _more: HTMLElement;
   private readonly _screen: OnScreen;
   private readonly _rows = new Map<string, StreamRow>();
-  private _streams: StreamStatus[] | null = null;
-  private _leftOut = 0;
+  private _sample: StreamsSample | null = null;
   private _drawn = -UNSEEN_MS;
 }
 
@@ -132,8 +131,8 @@ function current({ state, age_ms: age, duration_ms: duration }: StreamStatus): b
   return state === 'open' || age - (duration ?? 0) < LINGER_MS;
 }
 
-function heading(name: string): HTMLElement {
-  const cell = element(name ? 'th' : 'td', '', name);
+function heading([name, className]: readonly [string, string]): HTMLElement {
+  const cell = element(name ? 'th' : 'td', className, name);
   if (name) {
     cell.setAttribute('scope', 'col');
   }

@@ -28,7 +28,7 @@ export class Dashboard extends Widget {
     head.addClass('jp-StreaminferDashboard-head');
     head.node.append(words);
     this._views = [new DashboardToolbar(words, _context.live), new Headline(words, _context.live)];
-    const reset = button(_context.trans.__('Reset layout'), 'jp-StreaminferButton', () => {
+    const reset = button(_context.trans.__('Reset layout'), 'jp-Streaminfer-button', () => {
       void _context.commands.execute(CommandIds.resetDashboard);
     });
     words.firstElementChild?.append(reset);

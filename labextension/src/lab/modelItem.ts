@@ -53,7 +53,7 @@ export class ModelItem implements IItem<IModelRow> {
     };
     const buttons = element('div', 'jp-StreaminferModel-buttons');
     for (const [action, words] of Object.entries(labels) as [Action, string][]) {
-      const made = button(words, 'jp-StreaminferButton', () => {
+      const made = button(words, 'jp-Streaminfer-button', () => {
         if (this._row) {
           this._calls(this._row)[action]();
         }
@@ -204,7 +204,7 @@ export class ModelItem implements IItem<IModelRow> {
   private _row: IModelRow | null = null;
   private readonly _name = element('span', 'jp-StreaminferModel-name');
   private readonly _version = element('span', 'jp-StreaminferModel-version');
-  private readonly _state = element('span', 'jp-StreaminferModel-state');
+  private readonly _state = element('span', 'jp-Streaminfer-state jp-StreaminferModel-state');
   private readonly _about = element('div', 'jp-StreaminferModel-about');
   private readonly _figures = element('div', 'jp-StreaminferModel-figures');
   private readonly _bar = element('div', 'jp-StreaminferModel-progress');

@@ -31,16 +31,16 @@ export class Playground extends Widget {
     this._history = new History(run => {
       this._recall(run);
     }, trans);
-    this._stop = button(trans.__('Stop'), 'jp-StreaminferButton jp-mod-stop', () => {
+    this._stop = button(trans.__('Stop'), 'jp-Streaminfer-button', () => {
       this._stopAll();
     });
     const buttons = element('div', 'jp-StreaminferPlayground-buttons');
     buttons.append(
-      button(trans.__('Run'), 'jp-StreaminferButton jp-mod-accept', () => {
+      button(trans.__('Run'), 'jp-Streaminfer-button jp-mod-accept', () => {
         this._run();
       }),
       this._stop,
-      button(trans.__('Copy as code cell'), 'jp-StreaminferButton', () => {
+      button(trans.__('Copy as code cell'), 'jp-Streaminfer-button', () => {
         void this._copy();
       })
     );

@@ -7,7 +7,7 @@ export class Problem {
   /** `dismiss`: what the button that is called `words` does. */
   constructor(words: string, dismiss: () => void) {
     this._message.setAttribute('role', 'alert');
-    this._button = button(words, 'jp-StreaminferButton', dismiss);
+    this._button = button(words, 'jp-Streaminfer-button', dismiss);
     this.node.append(this._message, this._button);
     this.show('', false);
   }

@@ -25,7 +25,7 @@ export class QuestionForm {
     this._prompt.input.maxLength = PROMPT_CHARACTERS;
     this._chat.append(
       this._turns,
-      button(trans.__('Add a turn'), 'jp-StreaminferButton', () => {
+      button(trans.__('Add a turn'), 'jp-Streaminfer-button', () => {
         this._add({ role: 'user', content: '' }).focus();
       })
     );
@@ -102,7 +102,7 @@ export class QuestionForm {
     const field = { role: roles, content: new Field(trans.__('Turn %1', this._fields.length + 1), lines(2)) };
     field.content.input.value = content;
     field.content.input.maxLength = PROMPT_CHARACTERS;
-    const gone = button(trans.__('Remove'), 'jp-StreaminferButton', () => {
+    const gone = button(trans.__('Remove'), 'jp-Streaminfer-button', () => {
       this._fields.splice(this._fields.indexOf(field), 1);
       row.remove();
       this._fields.slice(-1).forEach(({ content }) => {
@@ -122,10 +122,10 @@ export class QuestionForm {
   private readonly _prompt: Field<HTMLTextAreaElement>;
   private readonly _chat = element('div');
   private readonly _turns = element('div');
-  private readonly _promptKind = button(this._trans.__('Prompt'), 'jp-StreaminferButton', () => {
+  private readonly _promptKind = button(this._trans.__('Prompt'), 'jp-Streaminfer-button', () => {
     this._choose(false);
   });
-  private readonly _chatKind = button(this._trans.__('Chat'), 'jp-StreaminferButton', () => {
+  private readonly _chatKind = button(this._trans.__('Chat'), 'jp-Streaminfer-button', () => {
     this._choose(true);
   });
   private readonly _fields: { role: HTMLSelectElement; content: Field<HTMLTextAreaElement> }[] = [];

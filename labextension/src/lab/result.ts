@@ -24,7 +24,7 @@ export class Result implements IView {
     const name = element('h3', 'jp-StreaminferResult-model', label(model));
     name.title = model;
     this.node.setAttribute('aria-label', trans.__('Answer of %1', label(model)));
-    const goOn = button(trans.__('Go on as a chat'), 'jp-StreaminferButton', () => {
+    const goOn = button(trans.__('Go on as a chat'), 'jp-Streaminfer-button', () => {
       events.goOn?.(this.snapshot?.text ?? '');
     });
     goOn.hidden = true;

@@ -58,7 +58,8 @@ export class Sidebar extends Widget {
     this._streams.body.append(this._streamList.node);
     this._streams.empty = trans.__('None.');
     const bar = element('div', 'jp-StreaminferSidebar-bar');
-    const offer = (words: string, id: string) => button(words, 'jp-StreaminferButton', () => void commands.execute(id));
+    const offer = (words: string, id: string) =>
+      button(words, 'jp-Streaminfer-button', () => void commands.execute(id));
     bar.append(
       offer(trans.__('Load…'), CommandIds.load),
       offer(trans.__('Dashboard'), CommandIds.dashboard),
@@ -106,10 +107,9 @@ export class Sidebar extends Widget {
         this._latest.models = models;
         this._soon();
       },
-      streams: (streams, leftOut) => {
+      streams: ({ streams, open = 0 }) => {
         this._latest.streams = streams.filter(each => each.state === 'open');
-        // Only closed ones are left out while there are closed ones to leave out.
-        this._latest.leftOut = this._latest.streams.length === streams.length ? leftOut : 0;
+        this._latest.open = open;
         this._soon();
       },
       metrics: ({ alerts }) => {
@@ -144,7 +144,7 @@ export class Sidebar extends Widget {
   private _draw(): void {
     this._frame = 0;
     const { trans, actions, choices } = this._context;
-    const { alerts, models, streams, leftOut } = this._latest;
+    const { alerts, models, streams, open } = this._latest;
     this._alerts.node.hidden = alerts.length === 0;
     this._alerts.count(alerts.length);
     this._alertList.show(alerts);
@@ -154,8 +154,8 @@ export class Sidebar extends Widget {
     }
     if (streams) {
       const shown = streams.slice(0, choices.now.streamsShown);
-      const more = streams.length - shown.length + leftOut;
-      this._streams.count(streams.length + leftOut);
+      const more = open - shown.length;
+      this._streams.count(open);
       this._streamList.show(shown);
       if (more) {
         this._streams.say(trans.__('and %1 more', more));
@@ -198,7 +198,7 @@ export class Sidebar extends Widget {
   private readonly _streams: Section;
   private readonly _problem: Problem;
   private readonly _streamList: ItemList<StreamStatus>;
-  private readonly _latest: ILatest = { alerts: [], models: null, streams: null, leftOut: 0 };
+  private readonly _latest: ILatest = { alerts: [], models: null, streams: null, open: 0 };
   private _frame = 0;
   private _end: (() => void) | null = null;
 }
@@ -208,7 +208,8 @@ interface ILatest {
   /** Null before the first sample. */
   models: ModelStatus[] | null;
   streams: StreamStatus[] | null;
-  leftOut: number;
+  /** How many there are, listed or not. */
+  open: number;
 }
 
 /** The versions by name, of each name the latest first. */

@@ -9,7 +9,7 @@ export class SourceMessage {
 
   constructor(private readonly _context: IContext) {
     this.node.setAttribute('role', 'status');
-    this._again = button(_context.trans.__('Try again'), 'jp-StreaminferButton', () => {
+    this._again = button(_context.trans.__('Try again'), 'jp-Streaminfer-button', () => {
       _context.live.retry();
     });
     this.node.append(this._words, this._again);

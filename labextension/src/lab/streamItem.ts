@@ -17,7 +17,7 @@ export class StreamItem implements IItem<StreamStatus> {
     private readonly _stop: (stream: string) => Promise<boolean>,
     private readonly _trans: TranslationBundle
   ) {
-    this._button = button(_trans.__('Stop'), 'jp-StreaminferButton jp-mod-stop', () => {
+    this._button = button(_trans.__('Stop'), 'jp-Streaminfer-button', () => {
       this.remove();
     });
     const words = element('div', 'jp-StreaminferStream-words');

@@ -1,5 +1,5 @@
 import { PlainText } from '../stream/plainText';
-import { button, element } from '../view';
+import { element, flatButton } from '../view';
 
 const COPIED_MS = 1500;
 const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
@@ -12,7 +12,7 @@ export class CodeBlock {
     const name = language.split(/\s/, 1)[0] ?? '';
     const bar = element('div', 'jp-Markdown-codeBar');
     bar.append(element('span', 'jp-Markdown-language', name.slice(0, 40)));
-    const copy = button('Copy code', 'jp-Markdown-copy', () => {
+    const copy = flatButton('Copy code', '', () => {
       void this._copy(copy);
     });
     bar.append(copy);

@@ -1,4 +1,4 @@
-import type { ErrorInfo, Metrics, ModelStatus, StreamStatus, Watch } from '../protocol';
+import type { ErrorInfo, Metrics, ModelStatus, StreamsSample, Watch } from '../protocol';
 
 export type Topic = Watch['topics'][number];
 
@@ -10,7 +10,7 @@ export interface IMetricsListener {
   history?(samples: Metrics[]): void;
   metrics?(sample: Metrics): void;
   models?(models: ModelStatus[]): void;
-  streams?(streams: StreamStatus[], leftOut: number): void;
+  streams?(sample: StreamsSample): void;
   /** `disconnected` is on its way back; `failed` is not, and has an error. */
   state?(state: SourceState, error: ErrorInfo | null): void;
 }

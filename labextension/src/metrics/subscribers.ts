@@ -108,7 +108,7 @@ function tell({ topics, listener }: IEntry, sample: Sample): void {
       listener.models?.(sample.models);
       break;
     case 'streams':
-      listener.streams?.(sample.streams, sample.left_out ?? 0);
+      listener.streams?.(sample);
       break;
   }
 }

@@ -59,7 +59,7 @@ export class ProgressView implements IView {
     this._samples.setAttribute('role', 'log');
     this._samples.setAttribute('aria-label', 'Samples from the model');
     this._samples.tabIndex = 0;
-    const head = element('div', 'jp-StreaminferProgress-head');
+    const head = element('div', 'jp-Streaminfer-bar jp-mod-head jp-StreaminferProgress-head');
     head.append(this._title, this._state, this._where, this._times);
     const body = element('div', 'jp-StreaminferProgress-body');
     body.append(this._chart.node, this._figures);
@@ -172,17 +172,17 @@ export class ProgressView implements IView {
     });
   }
 
-  private readonly _root = element('div', 'jp-Streaminfer jp-StreaminferProgress');
+  private readonly _root = element('div', 'jp-Streaminfer jp-Streaminfer-frame jp-StreaminferProgress');
   private readonly _bar = element('div', 'jp-StreaminferProgress-bar');
   private readonly _filled = element('div', 'jp-StreaminferProgress-filled');
   private readonly _title = element('span', 'jp-StreaminferProgress-title');
-  private readonly _state = element('span', 'jp-StreaminferProgress-state');
+  private readonly _state = element('span', 'jp-Streaminfer-state');
   private readonly _where = element('span', 'jp-StreaminferProgress-where');
   private readonly _times = element('span', 'jp-StreaminferProgress-times');
   private readonly _chart = new LineChart('Loss');
   private readonly _figures = element('table', 'jp-StreaminferProgress-figures');
   private readonly _samples = element('div', 'jp-StreaminferProgress-samples');
-  private readonly _error = element('div', 'jp-StreaminferProgress-error');
+  private readonly _error = element('div', 'jp-Streaminfer-error jp-StreaminferProgress-error');
   private readonly _shown: { node: HTMLElement; about: HTMLElement; text: HTMLElement }[] = [];
   private readonly _clock: number;
   private _training: ITraining | null = null;

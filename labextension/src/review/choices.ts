@@ -101,7 +101,7 @@ export class Choices {
     this._results.textContent = '';
     for (const label of this._found) {
       this._results.append(
-        button(label, 'jp-StreaminferReview-found', () => {
+        button(label, 'jp-Streaminfer-button jp-StreaminferReview-found', () => {
           this._choose(label);
         })
       );
@@ -112,7 +112,7 @@ export class Choices {
   }
 
   private _made(place: number): IChoice {
-    const node = button('', 'jp-StreaminferReview-choice', () => {
+    const node = button('', 'jp-Streaminfer-button jp-StreaminferReview-choice', () => {
       this._choose(this._buttons[place].label);
     });
     const sure = element('span', 'jp-StreaminferReview-sure');

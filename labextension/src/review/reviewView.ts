@@ -1,7 +1,7 @@
 import { Choices } from './choices';
 import type { Desk, IFigures, IReview } from './desk';
 import { Subject } from './subject';
-import { button, element, type IView } from '../view';
+import { element, flatButton, type IView } from '../view';
 
 /** A kernel that is not busy has taken what was said by then. */
 const BUSY_MS = 1000;
@@ -40,7 +40,7 @@ export class ReviewView implements IView {
     side.append(this._asked, this._choices.node);
     const body = element('div', 'jp-StreaminferReview-body');
     body.append(this._subject.node, side);
-    const buttons = element('div', 'jp-StreaminferReview-buttons');
+    const buttons = element('div', 'jp-Streaminfer-buttons');
     for (const [node, key, name] of [
       [this._confirm, 'Enter', '⏎'],
       [this._skip, 's', 'S'],
@@ -52,7 +52,7 @@ export class ReviewView implements IView {
       node.append(hint);
       buttons.append(node);
     }
-    const bar = element('div', 'jp-StreaminferReview-bar');
+    const bar = element('div', 'jp-Streaminfer-bar');
     bar.append(this._figures, buttons);
     this._root.append(head, body, this._error, bar);
     parent.append(this._root);
@@ -206,27 +206,27 @@ export class ReviewView implements IView {
       : 'There are no further predictions.';
   }
 
-  private readonly _root = element('div', 'jp-Streaminfer jp-StreaminferReview');
+  private readonly _root = element('div', 'jp-Streaminfer jp-Streaminfer-frame jp-StreaminferReview');
   private readonly _left = element('div', 'jp-StreaminferReview-left');
   private readonly _filled = element('div', 'jp-StreaminferReview-filled');
   private readonly _count = element('div', 'jp-StreaminferReview-count');
   private readonly _asked = element('div', 'jp-StreaminferReview-asked');
-  private readonly _error = element('div', 'jp-StreaminferReview-error');
+  private readonly _error = element('div', 'jp-Streaminfer-error');
   private readonly _figures = element('span', 'jp-StreaminferReview-figures');
   private readonly _note = element('span', 'jp-StreaminferReview-note');
   private readonly _subject = new Subject();
   private readonly _choices = new Choices(label => {
     this._decide(label);
   });
-  private readonly _confirm = button('Confirm', 'jp-StreaminferReview-button jp-mod-confirm', () => {
+  private readonly _confirm = flatButton('Confirm', 'jp-StreaminferReview-button jp-mod-confirm', () => {
     this._sure();
   });
-  private readonly _skip = button('Skip', 'jp-StreaminferReview-button', () => {
+  private readonly _skip = flatButton('Skip', 'jp-StreaminferReview-button', () => {
     this._act(() => {
       this._desk.skip();
     });
   });
-  private readonly _back = button('Back', 'jp-StreaminferReview-button', () => {
+  private readonly _back = flatButton('Back', 'jp-StreaminferReview-button', () => {
     this._act(() => {
       this._desk.back();
     });

@@ -8,7 +8,7 @@ import type { IServer } from '../server';
 import { canContinue, isFinal, type ISnapshot, type StreamState } from './snapshot';
 import type { TextMode } from './textBody';
 import { TokenStreamView, type Offer } from './tokenStreamView';
-import { StreamReader } from './transport';
+import { StreamReader } from './streamReader';
 import { beginningOf, lineOf, progressOf } from './values';
 
 /** What surrounds a view: an output of JupyterLab, or a widget with a kernel behind it. */
@@ -50,7 +50,12 @@ export class TokenStreamController implements IReaderEvents {
 
   /** Take what the host knows of its stream. */
   show(snapshot: ISnapshot): void {
-    if (this._current === null || snapshot.stream !== this._current.stream) {
+    if (this._current && this.replaced(snapshot.stream)) {
+      // A busy kernel says late how a stream ended in whose place the page has had another begun since.
+      if (!this.replaced(this._current.stream)) {
+        this._host.changed(this._current, true);
+      }
+    } else if (this._current === null || snapshot.stream !== this._current.stream) {
       this._start(snapshot);
     } else if (!this._live && !isFinal(this._current.state) && (!this._read || isFinal(snapshot.state))) {
       this._render(snapshot);
@@ -91,6 +96,11 @@ export class TokenStreamController implements IReaderEvents {
   setOffers(on: boolean): void {
     this._offers = on;
     this._view.setOffer(this._offer());
+  }
+
+  /** Whether the page asked for another stream in place of this one. */
+  replaced(stream: string | null): boolean {
+    return this._replaced.has(stream);
   }
 
   /** Put the keyboard where the text is. */
@@ -189,6 +199,7 @@ export class TokenStreamController implements IReaderEvents {
   withdrawn(): void {
     this._notices.clear();
     if (this._asked) {
+      this._replaced.delete(this._asked.before.stream);
       this._render(this._asked.before);
       this._asked = null;
     }
@@ -255,6 +266,9 @@ export class TokenStreamController implements IReaderEvents {
   private _ask(server: IServer, request: Generate | Run | Continue, begun: Snapshot | null): void {
     if (this._current) {
       this._asked = { before: this._current, begun };
+      if (this._current.stream) {
+        this._replaced.add(this._current.stream);
+      }
       this._reader?.dispose();
       this._live = this._read = false;
       this._beginning = null;
@@ -319,6 +333,8 @@ export class TokenStreamController implements IReaderEvents {
   private _beginning: string | null = null;
   /** What was shown when the page asked for a stream of its own, and what that stream comes after. */
   private _asked: { before: ISnapshot; begun: Snapshot | null } | null = null;
+  /** The streams that the page asked for others in place of. */
+  private readonly _replaced = new Set<string | null>();
   /** Whether the page got a stream of its own. */
   private _started = false;
   private _offers = true;

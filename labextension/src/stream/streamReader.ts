@@ -1,21 +1,11 @@
+import { Connection } from '../connection';
+import { isBusy, Patience } from '../patience';
+import type { Continue, Error as ServerError, ErrorInfo, Generate, Run, ServerMessage } from '../protocol';
+import { newId, type IServer } from '../server';
 import { Acknowledger } from './acknowledger';
 import type { IReaderEvents } from './events';
-import { Backoff, isBusy, Patience } from './patience';
-import type {
-  ClientMessage,
-  Continue,
-  Error as ServerError,
-  ErrorInfo,
-  Generate,
-  Run,
-  ServerMessage
-} from '../protocol';
-import { newId, streamAddress, type IServer } from '../server';
 
-/** A server that never once accepted the connection is asked this often. */
-const FIRST_ATTEMPTS = 6;
-/** A connection on which nothing came for this long is asked whether it lives, and after another such time given up. */
-const HEARTBEAT_MS = 15_000;
+const SILENCE_MS = 15_000;
 
 /**
  * Reads one stream over the native WebSocket, and comes back after a lost connection.
@@ -25,28 +15,40 @@ const HEARTBEAT_MS = 15_000;
  */
 export class StreamReader {
   constructor(
-    private readonly _server: IServer,
+    server: IServer,
     private readonly _events: IReaderEvents
-  ) {}
+  ) {
+    this._connection = new Connection(server, SILENCE_MS, {
+      opened: () => {
+        this._ask();
+      },
+      received: message => {
+        this._receive(message);
+      },
+      lost: () => {
+        this._lose();
+      }
+    });
+  }
 
   /** Read a stream from its start. */
   attach(stream: string, epoch: string | null): void {
     this._stream = stream;
     this._epoch = epoch;
-    this._connect();
+    this._connection.open();
   }
 
   /** Start a stream and read it. */
   start(request: Generate | Run | Continue): void {
     this._request = request;
-    this._connect();
+    this._connection.open();
   }
 
   /** End the stream, now or as soon as the connection is back. */
   cancel(): void {
     this._cancelling = true;
     if (this._attached && this._stream !== null) {
-      this._send({ type: 'cancel', id: newId(), stream: this._stream });
+      this._connection.send({ type: 'cancel', id: newId(), stream: this._stream });
     } else if (this._stream === null && !this._asked) {
       this.dispose();
       this._events.withdrawn();
@@ -55,27 +57,8 @@ export class StreamReader {
 
   dispose(): void {
     this._over = true;
-    window.clearTimeout(this._timer);
-    this._drop();
-  }
-
-  private _connect(): void {
-    const socket = new WebSocket(streamAddress(this._server));
-    this._socket = socket;
-    this._giveUpAfter(HEARTBEAT_MS);
-    socket.onopen = () => {
-      this._opened = true;
-      this._since = performance.now();
-      this._ask();
-      this._listen();
-    };
-    socket.onmessage = (message: MessageEvent<string>) => {
-      this._listen();
-      this._receive(JSON.parse(message.data) as ServerMessage);
-    };
-    socket.onclose = () => {
-      this._lose();
-    };
+    this._part();
+    this._connection.close();
   }
 
   /** Send the request that this connection is for. */
@@ -83,10 +66,10 @@ export class StreamReader {
     const id = (this._id = newId());
     if (this._stream !== null) {
       const [stream, epoch, after] = [this._stream, this._epoch, this._after];
-      this._send({ type: 'attach', id, stream, epoch, after, snapshot: true });
+      this._connection.send({ type: 'attach', id, stream, epoch, after, snapshot: true });
     } else if (this._request) {
       this._asked = true;
-      this._send({ ...this._request, id });
+      this._connection.send({ ...this._request, id });
     }
   }
 
@@ -147,7 +130,7 @@ export class StreamReader {
       this._lose();
       return false;
     }
-    this._backoff.reset();
+    this._connection.works();
     return true;
   }
 
@@ -158,9 +141,9 @@ export class StreamReader {
       if (wait === null) {
         this._refuse(error);
       } else {
-        this._drop();
+        this._part();
         this._asked = false;
-        this._comeBack(wait);
+        this._connection.openAfter(wait);
         this._events.waiting(error, wait);
       }
     } else if (isBusy(error)) {
@@ -184,45 +167,20 @@ export class StreamReader {
     if (this._over) {
       return;
     }
-    if (this._since !== null && performance.now() - this._since > 2 * HEARTBEAT_MS) {
-      this._backoff.reset();
-    }
-    this._drop();
-    const wait = this._backoff.next(atLeast);
+    this._part();
     if (this._asked && this._stream === null) {
       this._refuse(unreachable('The connection was lost before the stream began.'));
-    } else if (!this._opened && this._backoff.failures >= FIRST_ATTEMPTS) {
-      this._refuse(unreachable('The Jupyter server did not accept a connection to streaminfer/ws.'));
-    } else {
-      this._comeBack(wait);
+    } else if (this._connection.reopen(atLeast)) {
       this._events.lost();
+    } else {
+      this._refuse(unreachable('The Jupyter server did not accept a connection to streaminfer/ws.'));
     }
   }
 
-  private _comeBack(wait: number): void {
-    this._next(wait, () => {
-      this._connect();
-    });
-  }
-
-  /** Notice a connection that died without a word: after a silence ask, and after another one give it up. */
-  private _listen(): void {
-    this._next(HEARTBEAT_MS, () => {
-      this._send({ type: 'ping', id: newId() });
-      this._giveUpAfter(HEARTBEAT_MS);
-    });
-  }
-
-  private _giveUpAfter(ms: number): void {
-    this._next(ms, () => {
-      this._lose();
-    });
-  }
-
-  /** Do this next, unless something else is to be done before. */
-  private _next(ms: number, action: () => void): void {
-    window.clearTimeout(this._timer);
-    this._timer = window.setTimeout(action, ms);
+  /** Whatever was agreed on this connection holds no longer. */
+  private _part(): void {
+    this._attached = false;
+    this._acknowledger.clear();
   }
 
   private _refuse(error: ErrorInfo): void {
@@ -231,39 +189,19 @@ export class StreamReader {
     this._events.refused({ code, message, retryable });
   }
 
-  private _send(message: ClientMessage): void {
-    this._socket?.send(JSON.stringify(message));
-  }
-
-  private _drop(): void {
-    this._attached = false;
-    this._since = null;
-    this._acknowledger.clear();
-    if (this._socket) {
-      this._socket.onopen = this._socket.onmessage = this._socket.onclose = null;
-      this._socket.close();
-      this._socket = null;
-    }
-  }
-
-  private readonly _backoff = new Backoff();
+  private readonly _connection: Connection;
   private readonly _patience = new Patience();
   private readonly _acknowledger = new Acknowledger(seq => {
     if (this._stream !== null) {
-      this._send({ type: 'ack', stream: this._stream, seq });
+      this._connection.send({ type: 'ack', stream: this._stream, seq });
     }
   });
-  private _socket: WebSocket | null = null;
-  private _timer = 0;
   private _id = '';
   private _stream: string | null = null;
   private _epoch: string | null = null;
   private _request: Generate | Run | Continue | null = null;
   /** The last `seq` that was told; -1 for none. */
   private _after = -1;
-  /** Whether the server ever accepted a connection, and when it accepted this one. */
-  private _opened = false;
-  private _since: number | null = null;
   /** Whether the request went out and was not refused. */
   private _asked = false;
   private _attached = false;

@@ -1,4 +1,4 @@
-import { button, element } from '../view';
+import { element, flatButton } from '../view';
 import { timings } from './figures';
 import type { IFigures } from './snapshot';
 
@@ -8,7 +8,7 @@ export class TimingsLine {
   readonly button: HTMLButtonElement;
 
   constructor() {
-    this.button = button('Timings', 'jp-TokenStream-button', () => {
+    this.button = flatButton('Timings', '', () => {
       this._open = !this._open;
       this._draw();
     });

@@ -1,5 +1,5 @@
 import type { ErrorInfo } from '../protocol';
-import { button, element } from '../view';
+import { element, flatButton } from '../view';
 import { Alternatives } from './alternatives';
 import { Announcer } from './announcer';
 import type { IToken } from './confidence';
@@ -44,21 +44,21 @@ export class TokenStreamView {
     this._error.setAttribute('role', 'alert');
     this._state.setAttribute('role', 'status');
     this._notice.setAttribute('role', 'status');
-    this._stop = button('Stop', 'jp-TokenStream-button jp-TokenStream-stop', () => {
+    this._stop = flatButton('Stop', 'jp-mod-stop', () => {
       this._stopping = true;
       this._changed();
       actions.stop();
     });
-    this._again = button(OFFERS.retry, 'jp-TokenStream-button jp-TokenStream-again', () => {
+    this._again = flatButton(OFFERS.retry, 'jp-mod-go', () => {
       if (this._offer) {
         actions[this._offer]();
       }
     });
-    this._copy = button('Copy', 'jp-TokenStream-button jp-TokenStream-copy', () => {
+    this._copy = flatButton('Copy', '', () => {
       void this._copyText();
     });
-    const bar = element('div', 'jp-TokenStream-bar');
-    const buttons = element('div', 'jp-TokenStream-buttons');
+    const bar = element('div', 'jp-Streaminfer-bar');
+    const buttons = element('div', 'jp-Streaminfer-buttons');
     buttons.append(this._modes.node, this._timings.button, this._stop, this._again, this._copy);
     bar.append(this._state, this._figures, this._notice, buttons);
     this._root.append(
@@ -225,14 +225,14 @@ export class TokenStreamView {
     }, COPIED_MS);
   }
 
-  private readonly _root = element('div', 'jp-Streaminfer jp-TokenStream');
+  private readonly _root = element('div', 'jp-Streaminfer jp-Streaminfer-frame jp-TokenStream');
   private readonly _alternatives = new Alternatives();
   private readonly _pane = new TextPane(token => {
     this._alternatives.show(token);
   });
   private readonly _progressBar = new ProgressBar();
-  private readonly _error = element('div', 'jp-TokenStream-error');
-  private readonly _state = element('span', 'jp-TokenStream-state');
+  private readonly _error = element('div', 'jp-Streaminfer-error jp-TokenStream-error');
+  private readonly _state = element('span', 'jp-Streaminfer-state jp-TokenStream-state');
   private readonly _figures = element('span', 'jp-TokenStream-figures');
   private readonly _notice = element('span', 'jp-TokenStream-notice');
   private readonly _timings = new TimingsLine();

@@ -24,7 +24,7 @@ export class TimelineView implements IView {
   readonly tracks = new Tracks();
 
   constructor(parent: HTMLElement) {
-    this._root = element('section', 'jp-Streaminfer jp-StreaminferTimeline');
+    this._root = element('section', 'jp-Streaminfer jp-Streaminfer-frame jp-StreaminferTimeline');
     this._root.setAttribute('aria-label', 'Timeline');
     this._frame.tabIndex = 0;
     this._frame.setAttribute('role', 'application');

@@ -14,6 +14,8 @@ import type { ISnapshot } from '../stream/snapshot';
 interface ITraits {
   system: string;
   turns: Turn[];
+  said: number;
+  heard: number;
   live: ISnapshot | null;
   request: Generate;
   server: boolean;
@@ -36,7 +38,7 @@ function render({ model, el }: IRenderProps<ITraits, Message>): () => void {
       changed: (turns, system) => {
         mine = JSON.stringify([turns, system]);
         kept = false;
-        model.set({ turns, system });
+        model.set({ turns, system, said: model.get('said') + 1 });
         model.save_changes();
       },
       answer: () => {
@@ -60,7 +62,10 @@ function render({ model, el }: IRenderProps<ITraits, Message>): () => void {
   );
   const show = () => {
     const current = state();
-    if (current !== mine) {
+    if (current !== mine && model.get('heard') < model.get('said')) {
+      // A busy kernel told how an answer had ended, and does not know yet what was said here since.
+      view.tell();
+    } else if (current !== mine) {
       mine = current;
       kept = false;
       view.show(model.get('turns'), model.get('system'));
