@@ -21,6 +21,14 @@ POST = {"method": "POST", "body": b""}
 START = "c.StreaminferApp.max_streams = 77\n"
 
 
+@pytest.fixture(autouse=True)
+def hangs_up():
+    """As a terminal has it: under ``nohup`` the signal is ignored, and the tests of it failed there and nowhere else."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def config_file(jp_config_dir: Path) -> Path:
     """A file that Jupyter reads, as it is at the server's start."""
@@ -156,7 +164,7 @@ async def test_a_signal_does_the_same(configured: StreaminferApp, reload, config
 
 class TestASignalThatIsTaken:
     @pytest.fixture(autouse=True)
-    def other_handler(self):
+    def other_handler(self, hangs_up):
         other = signal.signal(signal.SIGHUP, lambda *_: None)
         yield
         signal.signal(signal.SIGHUP, other)
@@ -169,7 +177,8 @@ class TestASignalThatIsTaken:
 
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from jupyter_streaminfer.server.reload import HangUp
 
 async def main():
