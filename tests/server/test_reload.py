@@ -23,7 +23,7 @@ START = "c.StreaminferApp.max_streams = 77\n"
 
 @pytest.fixture(autouse=True)
 def hangs_up():
-    """As a terminal has it: under ``nohup`` the signal is ignored, and the tests of it failed there and nowhere else."""
+    """As in a terminal: under ``nohup`` the signal is ignored, and the tests of it failed there and nowhere else."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
