@@ -21,6 +21,12 @@ STATIC = Path(__file__).parents[1] / "jupyter_streaminfer" / "widgets" / "static
 SIZE = {"width": 1400, "height": 1000}
 """Of the window: most of the charts are in view, the table of streams is scrolled to."""
 SETTLE_S = 1.0
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    # An empty page has no address, and would have to ask somebody before it may reach this machine.
+    "--disable-features=LocalNetworkAccessChecks",
+]
 SHOW = """
 const { default: widget } = await import(SCRIPT);
 const model = { get: name => name === 'server', send: () => {}, on: () => {}, off: () => {} };
@@ -94,7 +100,7 @@ def browser(server: Server) -> Iterator[OpenDashboard]:
     if chromium is None:
         raise RuntimeError("this needs chromium on the PATH")
     with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        started = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         try:
             yield OpenDashboard(started.new_page(viewport=SIZE), server, _browser())
         finally:
