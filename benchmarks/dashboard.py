@@ -3,9 +3,9 @@
 ``python benchmarks/dashboard.py``: 200 streams of a tiny Llama are under way all the time, from another process, each
 that ends followed by another. Measured in pairs of short windows: the server's tokens a second with nobody watching,
 and with 1 and 20 watchers of all topics or a dashboard open in Chromium, whose frames a second and parts of one core
-are measured afterwards. The server has a core of its own, as a browser is elsewhere or has one to spare: what is lost
-is what the page asks of the server. Then, without any load, what 0, 1 and 20 watchers take of a core. Kept in
-``results/dashboard.json``.
+are measured afterwards, and what samples take of the server's event loop (`dashboard_cost`). The server has a core of
+its own, as a browser is elsewhere or has one to spare: what is lost is what the page asks of the server. Then, without
+any load, what 0, 1 and 20 watchers take of a core. Kept in ``results/dashboard.json``.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from accessibility import violations
 from comm_page import CommPage
 from playwright.sync_api import Locator, Page
 from scripted_server import CONFIG, ScriptedServer
+from snapshots import snapshot
 from tiny_models import ENDLESS
 
 from jupyter_streaminfer.client import Client
@@ -21,20 +22,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 def answer(**changes: Any) -> dict[str, Any]:
-    given = {
-        "stream": "st_1",
-        "epoch": "e",
-        "request": {"type": "generate", "id": "w", "model": "demo", "prompt": "p"},
-        "begun": None,
-        "text": "",
-        "state": "streaming",
-        "figures": None,
-        "error": None,
-        "progress": None,
-        "resumable": False,
-        "tokens": None,
-    }
-    return given | changes
+    return snapshot(request={"type": "generate", "id": "w", "model": "demo", "prompt": "p"}) | changes
 
 
 def traits(*answers: dict[str, Any], **changes: Any) -> dict[str, Any]:

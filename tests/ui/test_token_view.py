@@ -9,6 +9,7 @@ import pytest
 from accessibility import violations
 from playwright.sync_api import Locator, Page
 from scripted_server import CONFIG, ScriptedServer
+from snapshots import widget
 
 HOSTILE = {
     "html": '<img src="http://evil.test/a.png" onerror="document.title = \'run\'"><b>bold</b>',
@@ -59,25 +60,6 @@ Setext
 """
 
 
-def snapshot(**changes: Any) -> dict[str, Any]:
-    given = {
-        "stream": "st_1",
-        "epoch": "e",
-        "request": {"type": "generate", "id": "g", "model": "demo", "prompt": ""},
-        "begun": None,
-        "text": "",
-        "state": "streaming",
-        "figures": None,
-        "error": None,
-        "progress": None,
-        "resumable": False,
-        "tokens": None,
-        "server": False,
-        "direct": False,
-    }
-    return given | changes
-
-
 def token(text: str, logprob: float | None, *others: tuple[str, float]) -> dict[str, Any]:
     return {"text": text, "logprob": logprob, "top": [{"text": each, "logprob": value} for each, value in others]}
 
@@ -108,7 +90,7 @@ def test_whatever_the_model_says_is_text(page: Page, bare_page: Any, kind: str) 
     asked: list[str] = []
     page.on("dialog", lambda dialog: asked.append(dialog.message))
     text = HOSTILE[kind]
-    bare_page.show("token_stream", snapshot(text="", tokens=[token(text[:5], -1.0, (text[:50], -2.0))]))
+    bare_page.show("token_stream", widget(text="", tokens=[token(text[:5], -1.0, (text[:50], -2.0))]))
     page.on("request", lambda request: asked.append(request.url))
     choose(page, "Markdown")
     page.evaluate("text => update({ text })", text)
@@ -133,7 +115,7 @@ def test_whatever_the_model_says_is_text(page: Page, bare_page: Any, kind: str) 
 
 
 def test_control_characters_are_spelled_out(page: Page, bare_page: Any) -> None:
-    bare_page.show("token_stream", snapshot(text="\x1b[31mred", state="completed"))
+    bare_page.show("token_stream", widget(text="\x1b[31mred", state="completed"))
     drawn(page)
     control = page.locator(".jp-TokenStream-control")
     assert control.evaluate("node => getComputedStyle(node, '::before').content") == '"\\\\x1b"'
@@ -143,7 +125,7 @@ def test_control_characters_are_spelled_out(page: Page, bare_page: Any) -> None:
 
 
 def test_markdown_is_elements(page: Page, bare_page: Any) -> None:
-    bare_page.show("token_stream", snapshot(text=MARKDOWN, state="completed"))
+    bare_page.show("token_stream", widget(text=MARKDOWN, state="completed"))
     assert page.get_by_role("button", name="Text", exact=True).get_attribute("aria-pressed") == "true"
     choose(page, "Markdown")
     shown = log(page)
@@ -165,10 +147,10 @@ def test_markdown_is_elements(page: Page, bare_page: Any) -> None:
 def test_markdown_that_grows_comes_to_the_same(page: Page, bare_page: Any, seed: int) -> None:
     page.emulate_media(reduced_motion="reduce")
     request = {"type": "generate", "id": "g", "model": "demo", "messages": [{"role": "user", "content": "?"}]}
-    bare_page.show("token_stream", snapshot(text=MARKDOWN, state="completed", request=request))
+    bare_page.show("token_stream", widget(text=MARKDOWN, state="completed", request=request))
     drawn(page)
     whole = elements(page)
-    bare_page.show("token_stream", snapshot(request=request))
+    bare_page.show("token_stream", widget(request=request))
     numbers = random.Random(seed)
     cuts = sorted(numbers.sample(range(1, len(MARKDOWN)), 60))
     grow = """async cuts => {
@@ -197,7 +179,7 @@ def test_markdown_that_grows_comes_to_the_same(page: Page, bare_page: Any, seed:
 def test_a_delta_costs_no_more_late_than_early(page: Page, bare_page: Any, line: str) -> None:
     """What is read again with each delta is counted in characters given to regular expressions, not in time."""
     page.emulate_media(reduced_motion="reduce")
-    bare_page.show("token_stream", snapshot(text=""))
+    bare_page.show("token_stream", widget(text=""))
     choose(page, "Markdown")
     measure = """async delta => {
       const exec = RegExp.prototype.exec;
@@ -226,7 +208,7 @@ def test_a_delta_costs_no_more_late_than_early(page: Page, bare_page: Any, line:
 
 def test_a_burst_is_shown_evenly_and_never_late(page: Page, bare_page: Any) -> None:
     page.clock.install(time="2026-01-01T08:00:00")
-    bare_page.show("token_stream", snapshot(text=""))
+    bare_page.show("token_stream", widget(text=""))
     page.clock.pause_at("2026-01-01T10:00:00")
     shown = []
     for burst in range(1, 4):
@@ -245,7 +227,7 @@ def test_a_burst_is_shown_evenly_and_never_late(page: Page, bare_page: Any) -> N
 def test_nothing_moves_for_whoever_wants_no_motion(page: Page, bare_page: Any) -> None:
     page.emulate_media(reduced_motion="reduce")
     page.clock.install(time="2026-01-01T08:00:00")
-    bare_page.show("token_stream", snapshot(text=""))
+    bare_page.show("token_stream", widget(text=""))
     page.clock.pause_at("2026-01-01T10:00:00")
     page.evaluate("text => update({ text })", "word " * 20)
     page.clock.run_for(20)
@@ -261,9 +243,7 @@ TOKENS = [
 
 def test_tokens_tell_how_likely_they_were(page: Page, bare_page: Any) -> None:
     request = {"type": "generate", "id": "g", "model": "demo", "prompt": "", "logprobs": 2}
-    bare_page.show(
-        "token_stream", snapshot(text="The sure odd rest", tokens=TOKENS, state="completed", request=request)
-    )
+    bare_page.show("token_stream", widget(text="The sure odd rest", tokens=TOKENS, state="completed", request=request))
     drawn(page)
     assert log(page).text_content() == "The sure odd rest"
     odd = log(page).locator("[data-level=unlikely]")
@@ -293,7 +273,7 @@ def test_tokens_come_from_the_server_with_their_texts(page: Page, bare_page: Any
     server = ScriptedServer(page)
     server.add("st_1")
     request = {"type": "generate", "id": "g", "model": "demo", "prompt": "", "logprobs": 1}
-    bare_page.show("token_stream", snapshot(server=True, request=request), config=CONFIG)
+    bare_page.show("token_stream", widget(server=True, request=request), config=CONFIG)
     stream = server.asked(1)
 
     def logprob(text: str, value: float) -> dict[str, Any]:
@@ -324,7 +304,7 @@ def test_what_the_kernel_says_late_does_not_take_the_place_of_a_retry(page: Page
     """
     server = ScriptedServer(page)
     server.add("st_1")
-    bare_page.show("token_stream", snapshot(server=True), config=CONFIG)
+    bare_page.show("token_stream", widget(server=True), config=CONFIG)
     first = server.asked(1)
     first.bring("first")
     first.end("cancelled", reason="client")
@@ -346,7 +326,7 @@ def test_what_the_kernel_says_late_does_not_take_the_place_of_a_retry(page: Page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_hinders_anybody(page: Page, bare_page: Any, scheme: str) -> None:
     figures = {"tokens": 3, "tokens_per_s": 1.0, "ttft_ms": 6.0, "queue_ms": 1.0, "duration_ms": 9.0}
-    given = snapshot(text="The sure odd\n\n" + MARKDOWN, tokens=TOKENS, state="failed", figures=figures)
+    given = widget(text="The sure odd\n\n" + MARKDOWN, tokens=TOKENS, state="failed", figures=figures)
     bare_page.show("token_stream", given | {"error": {"code": "internal", "message": "It failed."}})
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.add_style_tag(content="@media (prefers-color-scheme: dark) { body { background: #111 } }")

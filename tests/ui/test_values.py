@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from snapshots import widget
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -13,23 +14,7 @@ if TYPE_CHECKING:
 HOSTILE = '<img src="x" onerror="document.title = \'run\'">'
 
 
-def snapshot(**changes: Any) -> dict[str, Any]:
-    """A run that a kernel shows by itself, as the page reaches no server."""
-    return {
-        "stream": "st_1",
-        "epoch": "e",
-        "request": {"type": "run", "id": "r1", "model": "train", "inputs": [1]},
-        "begun": None,
-        "text": "",
-        "state": "streaming",
-        "figures": None,
-        "error": None,
-        "progress": None,
-        "resumable": False,
-        "server": False,
-        "direct": False,
-        **changes,
-    }
+RUN = {"type": "run", "id": "r1", "model": "train", "inputs": [1]}
 
 
 @pytest.fixture
@@ -37,7 +22,7 @@ def show(bare_page: Any) -> Any:
     """Draws a snapshot in an empty page; further ones with ``update``."""
 
     def show(**changes: Any) -> Page:
-        drawn: Page = bare_page.show("token_stream", snapshot(**changes))
+        drawn: Page = bare_page.show("token_stream", widget(request=RUN) | changes)
         return drawn
 
     return show
