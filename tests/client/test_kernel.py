@@ -37,7 +37,20 @@ class Kernel:
         self.client = BlockingKernelClient(connection_file=str(server.runtime / f"kernel-{self.id}.json"))
         self.client.load_connection_file()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=WAIT_S)
+        self._wait_for_it()
+
+    def _wait_for_it(self) -> None:
+        """Wait until it answers and is heard on every channel.
+
+        jupyter_client takes a kernel for dead that does not beat for a second, as one that begins on a busy machine.
+        """
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return self.client.wait_for_ready(timeout=WAIT_S)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
 
     def start(self, code: str) -> str:
         return str(self.client.execute(code))
