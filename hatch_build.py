@@ -24,7 +24,11 @@ TARGETS = {
 }
 """Compiler's target and wheel's tag for each platform that has kernels."""
 VARIANTS = {
-    "x86_64": {"avx2": ["-mcpu=x86_64_v3"], "avx512": ["-mcpu=x86_64_v4", "-mprefer-vector-width=512"]},
+    "x86_64": {
+        "avx2": ["-mcpu=x86_64_v3"],
+        "avx512": ["-mcpu=x86_64_v4", "-mprefer-vector-width=512"],
+        "avx512-bf16": ["-mcpu=x86_64_v4+avx512bf16+avx512vnni", "-mprefer-vector-width=512"],
+    },
     "aarch64": {"neon": []},
     "arm64": {"neon": []},
 }

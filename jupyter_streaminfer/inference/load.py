@@ -130,7 +130,7 @@ def _language_model(source: Source, cache_bytes: int, threads: int) -> CausalMod
     values = read_json(path / "config.json")
     stored = values.get("dtype", values.get("torch_dtype"))
     brief = dtype == "bfloat16" or (dtype == "auto" and stored == "bfloat16")
-    # In torch on a CPU bfloat16 is slow and its activations are too, so only who asks for it gets it.
+    # In torch on a CPU bfloat16 is slow and its activations are rounded too, so only who asks for it gets it.
     general = "bfloat16" if brief and (dtype == "bfloat16" or device.type != "cpu") else "float32"
     try:
         size = Architecture.read(values, _affordable(values, cache_bytes))
@@ -141,7 +141,7 @@ def _language_model(source: Source, cache_bytes: int, threads: int) -> CausalMod
     if device.type == "cpu":
         try:
             kept = "int8" if dtype == "int8" else "bfloat16" if brief else "float32"
-            return NativeLlama(path, size, dtype=kept, threads=threads)
+            return NativeLlama(path, size, dtype=kept, rounds=dtype == "bfloat16", threads=threads)
         except UnsupportedError as error:
             reason = str(error)
     else:

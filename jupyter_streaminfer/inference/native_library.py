@@ -5,14 +5,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
-from ctypes import POINTER, c_float, c_int32, c_void_p
+from ctypes import POINTER, c_float, c_int32, c_long, c_void_p
 from pathlib import Path
 
 import torch
 
 FOLDER = Path(__file__).parent / "native"
-VARIANTS = {"AVX512": "avx512", "AVX2": "avx2"}
-"""By what torch finds the processor, and its operating system, to have."""
+LEVELS = ["AVX512", "AVX2"]
+"""What torch finds the processor, and its operating system, to have: each has those after it too."""
+SHORT_PRODUCTS = ("avx512_bf16", "avx512_vnni")
+"""What the build ``avx512-bf16`` needs besides, by torch's names."""
 
 
 class Matrix(ctypes.Structure):
@@ -21,6 +23,7 @@ class Matrix(ctypes.Structure):
     _fields_ = [
         ("weight", c_void_p),
         ("scales", c_void_p),
+        ("sums", c_void_p),
         ("bias", c_void_p),
         ("panels", c_int32),
         ("columns", c_int32),
@@ -82,29 +85,49 @@ class Step(ctypes.Structure):
         ("qkv", c_void_p),
         ("attended", c_void_p),
         ("inner", c_void_p),
+        ("rounded", c_void_p),
         ("result", c_void_p),
     ]
 
 
-def variant() -> str | None:
-    """The build that this processor runs; None where there is none for it."""
+class Kernels(ctypes.CDLL):
+    """A build that was loaded; its calls let go of the interpreter."""
+
+    build: str
+
+
+def builds() -> list[str]:
+    """The builds that this processor runs, the fastest first."""
     if platform.machine() in ("aarch64", "arm64"):
-        return "neon"
-    return VARIANTS.get(torch.backends.cpu.get_cpu_capability())
+        return ["neon"]
+    capability = torch.backends.cpu.get_cpu_capability()
+    found = LEVELS[LEVELS.index(capability) :] if capability in LEVELS else []
+    names = [name.lower() for name in found]
+    # Releases of torch that cannot tell are taken for processors that have none.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    if "avx512" in names and all(map(capabilities.get, SHORT_PRODUCTS)):
+        return ["avx512-bf16", *names]
+    return names
+
+
+def library() -> Kernels | None:
+    """The kernels; None where there are none that can be used."""
+    return next(filter(None, map(_load, builds())), None)
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The kernels, whose calls let go of the interpreter; None where there are none that can be used."""
-    name = variant()
-    path = FOLDER / f"decoder-{name}.so"
-    if name is None or not path.exists():
+def _load(build: str) -> Kernels | None:
+    path = FOLDER / f"decoder-{build}.so"
+    if not path.exists():
         return None
     try:
-        loaded = ctypes.CDLL(str(path))
+        loaded = Kernels(str(path))
     except OSError:
         # Another C library, or a file system that nothing may be run from: torch computes then.
         return None
+    loaded.build = build
+    loaded.rounded_bytes.restype = c_long
+    loaded.rounded_bytes.argtypes = [c_int32, c_int32, c_long]
     loaded.team_new.restype = c_void_p
     loaded.team_new.argtypes = [c_int32]
     loaded.team_free.restype = None
@@ -112,5 +135,5 @@ def library() -> ctypes.CDLL | None:
     loaded.decoder_forward.restype = None
     loaded.decoder_forward.argtypes = [c_void_p, POINTER(Decoder), POINTER(Step)]
     loaded.decoder_head.restype = None
-    loaded.decoder_head.argtypes = [c_void_p, POINTER(Decoder), c_void_p, c_int32, c_void_p]
+    loaded.decoder_head.argtypes = [c_void_p, POINTER(Decoder), c_void_p, c_int32, c_void_p, c_void_p]
     return loaded

@@ -16,11 +16,11 @@ from jupyter_streaminfer.inference.architecture import Architecture
 from jupyter_streaminfer.inference.batch import Batch
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS
 from jupyter_streaminfer.inference.checkpoint import Checkpoint, UnsupportedError
-from jupyter_streaminfer.inference.native_library import Decoder, Layer, Matrix, Step, library, variant
+from jupyter_streaminfer.inference.native_library import Decoder, Layer, Matrix, Step, library
 from jupyter_streaminfer.inference.weights import LayerWeights, Weights
 
-DTYPES = ["float32", "bfloat16", "int8"]
-"""In the order of `Decoder.dtype`."""
+FORMS = ["float32", "bfloat16", "int8", "rounding bfloat16"]
+"""Of weights, in the order of `Decoder.dtype`."""
 LANES = 16
 """Head dimensions must be multiples of a vector."""
 
@@ -30,9 +30,11 @@ class NativeLlama:
 
     drawn: torch.Tensor | None = None
 
-    def __init__(self, folder: Path, size: Architecture, *, dtype: str, threads: int) -> None:
+    def __init__(self, folder: Path, size: Architecture, *, dtype: str, rounds: bool = False, threads: int) -> None:
         """Read and pack ``folder``; ``threads`` compute together, the calling one among them.
 
+        ``rounds``: what bfloat16 weights are multiplied with is rounded to bfloat16 as well, where the processor
+        multiplies bfloat16 by itself. Otherwise they give what they give in float32.
         Raises `UnsupportedError` where there are no kernels for this processor or these sizes, and
         `StreaminferError` naming the file or tensor that cannot be used.
         """
@@ -43,10 +45,12 @@ class NativeLlama:
             raise UnsupportedError(f"the kernels compute heads of a multiple of {LANES}, not of {size.head_dim}")
         self._kernels = kernels
         self._panel = int(kernels.panel_columns())
+        form = FORMS.index("rounding bfloat16" if rounds and dtype == "bfloat16" else dtype)
+        self._depth = int(kernels.panel_depth(form))
         self._kept: list[torch.Tensor] = []
         self._size = size
         self.architecture = size.name
-        self.runner = f"native {variant()}: packed weights, one call a step"
+        self.runner = f"native {kernels.build}: packed weights, one call a step"
         self.dtype = dtype
         self.device = torch.device("cpu")
         self.vocabulary = size.vocabulary
@@ -55,7 +59,7 @@ class NativeLlama:
         self.context_length = size.context_length
         self.token_bytes = size.layers * 2 * size.kv_heads * size.head_dim * torch.float32.itemsize
         self._decoder = Decoder(
-            dtype=DTYPES.index(self.dtype),
+            dtype=form,
             layers=size.layers,
             hidden=size.hidden,
             intermediate=size.intermediate,
@@ -69,6 +73,7 @@ class NativeLlama:
             self._read(Weights(checkpoint, size, torch.bfloat16 if dtype == "bfloat16" else torch.float32))
         self.weight_bytes = sum(tensor.nbytes for tensor in self._kept) - self._kept[0].nbytes
         self._scratch: list[torch.Tensor] = []
+        self._scratch_rows = 0
         team = kernels.team_new(threads - 1)
         if not team:
             raise MemoryError("no memory for the computing threads")
@@ -90,8 +95,7 @@ class NativeLlama:
     def hidden(self, batch: Batch) -> torch.Tensor:
         """See `CausalModel.hidden`."""
         tokens, outputs = len(batch.token_ids), len(batch.outputs)
-        if not self._scratch or len(self._scratch[0]) < tokens:
-            self._scratch = self._new_scratch(tokens)
+        self._reserve(tokens)
         result = torch.empty(outputs, self.hidden_size)
         step = Step(
             tokens,
@@ -107,16 +111,29 @@ class NativeLlama:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """See `CausalModel.logits`."""
-        logits = torch.empty(len(hidden), self.vocabulary)
+        rows = hidden.shape[0]
+        self._reserve(rows)
+        logits = torch.empty(rows, self.vocabulary)
         self._kernels.decoder_head(
-            self._team, ctypes.byref(self._decoder), hidden.data_ptr(), len(hidden), logits.data_ptr()
+            self._team,
+            ctypes.byref(self._decoder),
+            hidden.data_ptr(),
+            rows,
+            self._scratch[-1].data_ptr(),
+            logits.data_ptr(),
         )
         return logits
 
-    def _new_scratch(self, tokens: int) -> list[torch.Tensor]:
-        size = self._size
-        widths = [size.hidden, size.hidden, size.qkv_rows, size.heads * size.head_dim, size.intermediate]
-        return [torch.empty(tokens, width) for width in widths]
+    def _reserve(self, rows: int) -> None:
+        """Have scratch for so many rows."""
+        if rows <= self._scratch_rows:
+            return
+        size, attended = self._size, self._size.heads * self._size.head_dim
+        widths = [size.hidden, size.hidden, size.qkv_rows, attended, size.intermediate]
+        deepest = max(size.hidden, attended, size.intermediate)
+        rounded = self._kernels.rounded_bytes(self._decoder.dtype, rows, deepest)
+        self._scratch = [*(torch.empty(rows, width) for width in widths), torch.empty(rounded, dtype=torch.uint8)]
+        self._scratch_rows = rows
 
     # Packing.
 
@@ -154,12 +171,13 @@ class NativeLlama:
         return (weight / scales[:, None]).round_().to(torch.int8), scales
 
     def _matrix(self, weight: torch.Tensor, scales: torch.Tensor | None, bias: torch.Tensor | None = None) -> Matrix:
-        """Pack ``[out, in]`` into panels ``[out / panel, in, panel]``, its outputs padded with zeros."""
-        padded = _padded(weight, self._panel)
-        panels = padded.view(-1, self._panel, weight.shape[1]).transpose(1, 2)
+        """Pack ``[out, in]`` into panels ``[out / panel, in / depth, panel, depth]``, both padded with zeros."""
+        padded = _padded(_padded(weight, self._panel).T, self._depth).T
+        panels = padded.reshape(-1, self._panel, padded.shape[1] // self._depth, self._depth).transpose(1, 2)
         return Matrix(
             weight=self._keep(panels),
             scales=None if scales is None else self._keep(_padded(scales, self._panel)),
+            sums=None if scales is None else self._keep(padded.sum(1, dtype=torch.int32)),
             bias=None if bias is None else self._keep(_padded(bias, self._panel)),
             panels=len(panels),
             columns=len(weight),

@@ -28,7 +28,10 @@ class LoadVersion(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     version: ModelVersion | None = None
     """Its name; absent: the next number."""
     dtype: DType = "auto"
-    """What the weights are kept in; ``auto``: what they are stored in."""
+    """What the weights are kept in; ``auto``: what they are stored in.
+
+    ``bfloat16`` asked for by name: what they are multiplied with is rounded to it as well, where that is faster.
+    """
     placement: Placement = "auto"
     """Where it computes; ``auto``: as the server is configured."""
     signature: Signature | None = None

@@ -7,14 +7,6 @@
 #include "attention.h"
 #include "linear.h"
 
-struct Matrix {
-    const void *weight;   // packed panels
-    const float *scales;  // [columns], int8 only
-    const float *bias;    // [columns] or null
-    int32_t panels;
-    int32_t columns;
-};
-
 struct Layer {
     Matrix qkv, output, gate_up, down;
     const float *attention_norm;  // [hidden]
@@ -25,7 +17,7 @@ struct Layer {
 };
 
 struct Decoder {
-    int32_t dtype;  // of weights: 0 float32, 1 bfloat16, 2 int8
+    int32_t dtype;  // of weights: 0 float32, 1 bfloat16, 2 int8, 3 bfloat16 whose products may be rounded
     int32_t layers, hidden, intermediate, heads, kv_heads, head_dim;
     float epsilon;
     const Layer *layer;
@@ -44,13 +36,9 @@ struct Step {
     const int32_t *output_rows;            // [outputs]
     // Scratch for `tokens` rows.
     float *hidden, *normed, *qkv, *attended, *inner;
+    void *rounded;  // rounded_bytes(tokens, the greatest depth of a product)
     float *result;  // [outputs, hidden]
 };
-
-template <class W>
-INLINE const W *weight(const Matrix &m) {
-    return (const W *)m.weight;
-}
 
 // What remains to do with a tile's sums: int8's scale of the column, the bias.
 INLINE void finish(const Matrix &m, int panel, v16 (&acc)[PANEL_VECTORS]) {
@@ -141,9 +129,8 @@ static void embed(const Decoder &model, const Step &step) {
             float scale = model.embedding_scales ? model.embedding_scales[token] : 1.0f;
             for (int i = 0; i < model.hidden; i++) out[i] = single(from + i) * scale;
         } else {
-            const W *from = weight<W>(model.head) + (long)(token / PANEL) * model.hidden * PANEL + token % PANEL;
             float scale = model.head.scales ? model.head.scales[token] : 1.0f;
-            for (int i = 0; i < model.hidden; i++) out[i] = single(from + (long)i * PANEL) * scale;
+            for (int i = 0; i < model.hidden; i++) out[i] = element<W>(model.head, token, i, model.hidden) * scale;
         }
     }
 }
@@ -267,7 +254,7 @@ static void forward(Team *team, const Decoder &model, const Step &step) {
     for (int l = 0; l < model.layers; l++) {
         const Layer &layer = model.layer[l];
         normalize(model, step.hidden, rows, layer.attention_norm, step.normed);
-        multiply(team, step.normed, rows, H, weight<W>(layer.qkv), layer.qkv.panels, Store{layer.qkv, step.qkv});
+        multiply<W>(team, step.normed, rows, H, layer.qkv, step.rounded, Store{layer.qkv, step.qkv});
         Attention a{model, step, layer, 16};
         together(team, (rows + 15) / 16, place, &a);
         together(team, attention_items(model, step, a.rows_an_item), attention, &a);
@@ -280,15 +267,24 @@ static void forward(Team *team, const Decoder &model, const Step &step) {
             }
             rows = step.outputs;
         }
-        multiply(team, step.attended, rows, A, weight<W>(layer.output), layer.output.panels,
-                 Add{layer.output, step.hidden});
+        multiply<W>(team, step.attended, rows, A, layer.output, step.rounded, Add{layer.output, step.hidden});
         normalize(model, step.hidden, rows, layer.mlp_norm, step.normed);
-        multiply(team, step.normed, rows, H, weight<W>(layer.gate_up), layer.gate_up.panels,
-                 Gate{layer.gate_up, step.inner, model.intermediate});
-        multiply(team, step.inner, rows, model.intermediate, weight<W>(layer.down), layer.down.panels,
-                 Add{layer.down, step.hidden});
+        multiply<W>(team, step.normed, rows, H, layer.gate_up, step.rounded,
+                    Gate{layer.gate_up, step.inner, model.intermediate});
+        multiply<W>(team, step.inner, rows, model.intermediate, layer.down, step.rounded, Add{layer.down, step.hidden});
     }
     normalize(model, step.hidden, rows, model.norm, step.result);
+}
+
+// call(W()) for the type W of the weights of a dtype.
+template <class Call>
+static auto typed(int dtype, Call call) {
+    switch (dtype) {
+        case 0: return call(float());
+        case 1: return call(bfloat16());
+        case 2: return call(int8_t());
+        default: return call(rounding_bfloat16());
+    }
 }
 
 extern "C" {
@@ -297,6 +293,16 @@ int panel_columns() { return PANEL; }
 
 int block_tokens() { return BLOCK; }
 
+// How many weights of a column lie side by side in a panel.
+int panel_depth(int dtype) {
+    return typed(dtype, [](auto w) { return +Form<decltype(w)>::DEPTH; });
+}
+
+// What rows that are multiplied take besides.
+long rounded_bytes(int dtype, int rows, long depth) {
+    return typed(dtype, [=](auto w) { return Form<decltype(w)>::bytes(rows, depth); });
+}
+
 Team *team_new(int helpers) { return gather(helpers); }
 
 void team_free(Team *team) { dismiss(team); }
@@ -304,25 +310,16 @@ void team_free(Team *team) { dismiss(team); }
 // The normed last hidden states of the step's outputs, [outputs, hidden].
 void decoder_forward(Team *team, const Decoder *model, const Step *step) {
     begin(team);
-    if (model->dtype == 0)
-        forward<float>(team, *model, *step);
-    else if (model->dtype == 1)
-        forward<bfloat16>(team, *model, *step);
-    else
-        forward<int8_t>(team, *model, *step);
+    typed(model->dtype, [=](auto w) { forward<decltype(w)>(team, *model, *step); });
     end(team);
 }
 
 // The language model's head: [rows, hidden] to [rows, columns].
-void decoder_head(Team *team, const Decoder *model, const float *hidden, int rows, float *logits) {
+void decoder_head(Team *team, const Decoder *model, const float *hidden, int rows, void *rounded, float *logits) {
     begin(team);
-    Store out{model->head, logits};
-    if (model->dtype == 0)
-        multiply(team, hidden, rows, model->hidden, weight<float>(model->head), model->head.panels, out);
-    else if (model->dtype == 1)
-        multiply(team, hidden, rows, model->hidden, weight<bfloat16>(model->head), model->head.panels, out);
-    else
-        multiply(team, hidden, rows, model->hidden, weight<int8_t>(model->head), model->head.panels, out);
+    typed(model->dtype, [=](auto w) {
+        multiply<decltype(w)>(team, hidden, rows, model->hidden, model->head, rounded, Store{model->head, logits});
+    });
     end(team);
 }
 }

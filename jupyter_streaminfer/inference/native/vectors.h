@@ -17,6 +17,8 @@ struct bfloat16 {
     uint16_t bits;
 };
 
+struct rounding_bfloat16 : bfloat16 {};  // what it is multiplied with may be rounded to bfloat16 too
+
 constexpr int LANES = 16;
 #ifdef __AVX512F__
 constexpr int PANEL_VECTORS = 2;  // 32 registers: a tile of 12 rows by 32 columns
