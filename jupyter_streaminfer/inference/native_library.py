@@ -104,7 +104,7 @@ def builds() -> list[str]:
     found = LEVELS[LEVELS.index(capability) :] if capability in LEVELS else []
     names = [name.lower() for name in found]
     # Releases of torch that cannot tell are taken for processors that have none.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     if "avx512" in names and all(map(capabilities.get, SHORT_PRODUCTS)):
         return ["avx512-bf16", *names]
     return names

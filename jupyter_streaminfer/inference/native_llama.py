@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from jupyter_streaminfer.inference.architecture import Architecture
+from jupyter_streaminfer.inference.arena import Arena
 from jupyter_streaminfer.inference.batch import Batch
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS
 from jupyter_streaminfer.inference.checkpoint import Checkpoint, UnsupportedError
@@ -47,6 +48,7 @@ class NativeLlama:
         self._panel = int(kernels.panel_columns())
         form = FORMS.index("rounding bfloat16" if rounds and dtype == "bfloat16" else dtype)
         self._depth = int(kernels.panel_depth(form))
+        self._arena = Arena()
         self._kept: list[torch.Tensor] = []
         self._size = size
         self.architecture = size.name
@@ -185,7 +187,7 @@ class NativeLlama:
 
     def _keep(self, tensor: torch.Tensor) -> int:
         """The address of a copy that lives as long as the model."""
-        self._kept.append(tensor.clone(memory_format=torch.contiguous_format))
+        self._kept.append(self._arena.copy(tensor))
         return self._kept[-1].data_ptr()
 
 
