@@ -1,8 +1,8 @@
-// The forms in which weights are packed and multiplied: what a tile of a product, some rows with some panels, computes.
+// The forms in which weights are packed and multiplied: what a tile of a product, some rows with a panel, computes.
 //
 // A form says how many weights of a column lie side by side (DEPTH) and how many rows a tile has at most (ROWS), makes of
-// rows what it multiplies, in memory that is `bytes` large, and computes tiles: acc[panel][row] = row . panel, each sum in
-// one order whatever a row is computed with, so that its result is the same to the bit.
+// rows what it multiplies, in memory that is `bytes` large, and computes tiles: acc[row] = row . panel, each sum in one
+// order whatever a row is computed with, so that its result is the same to the bit.
 #pragma once
 
 #include "vectors.h"
@@ -26,15 +26,28 @@ INLINE const W *weight(const Matrix &m) {
     return (const W *)m.weight;
 }
 
-template <int ROWS, int PANELS>
-using Tile = v16[PANELS][ROWS][PANEL_VECTORS];
+#ifdef __AVX512F__
+constexpr int FORESEEING_SUMS = 12;
+#else
+constexpr int FORESEEING_SUMS = 3;
+#endif
+constexpr int FORESEEN_BYTES = 8192;
+
+template <int ROWS>
+using Tile = v16[ROWS][PANEL_VECTORS];
+
+// A tile of many sums reads so slowly that the processor by itself looks no further ahead than a page; for one of few
+// it does so better than it can be told.
+template <int SUMS>
+INLINE void foresee(const void *weights) {
+    if constexpr (SUMS >= FORESEEING_SUMS) __builtin_prefetch((const char *)weights + FORESEEN_BYTES, 0, 2);
+}
 
 // Weights that are widened to float32 as they are loaded; rows are float32.
 template <class W>
 struct Widened {
     static constexpr int DEPTH = 1;
     static constexpr int ROWS = MAX_ROWS;
-    static constexpr int REGISTERS_A_ROW = 2;  // in a tile of one panel
 
     const float *x;  // [rows, depth]
     long depth;
@@ -43,23 +56,23 @@ struct Widened {
 
     static Widened prepare(const float *x, int, long depth, void *) { return {x, depth}; }
 
-    template <int ROWS, int PANELS>
-    INLINE void tile(const Widened &from, int row, const Matrix &matrix, int panel, Tile<ROWS, PANELS> &acc) {
+    template <int ROWS>
+    INLINE void tile(const Widened &from, int row, const Matrix &matrix, int panel, Tile<ROWS> &acc) {
         long depth = from.depth;
         const float *x = from.x + row * depth;
         const W *weights = weight<W>(matrix) + panel * depth * PANEL;
-        Tile<ROWS, PANELS> sums = {};
+        Tile<ROWS> sums = {};
         for (long k = 0; k < depth; k++) {
+            v16 w[PANEL_VECTORS];
 #pragma clang loop unroll(full)
-            for (int p = 0; p < PANELS; p++) {
-                v16 w[PANEL_VECTORS];
+            for (int v = 0; v < PANEL_VECTORS; v++) {
+                foresee<ROWS * PANEL_VECTORS>(weights + k * PANEL + v * LANES);
+                w[v] = load(weights + k * PANEL + v * LANES);
+            }
 #pragma clang loop unroll(full)
-                for (int v = 0; v < PANEL_VECTORS; v++) w[v] = load(weights + (p * depth + k) * PANEL + v * LANES);
+            for (int r = 0; r < ROWS; r++) {
 #pragma clang loop unroll(full)
-                for (int r = 0; r < ROWS; r++) {
-#pragma clang loop unroll(full)
-                    for (int v = 0; v < PANEL_VECTORS; v++) sums[p][r][v] += w[v] * x[r * depth + k];
-                }
+                for (int v = 0; v < PANEL_VECTORS; v++) sums[r][v] += w[v] * x[r * depth + k];
             }
         }
         memcpy(&acc, &sums, sizeof(acc));
@@ -81,7 +94,6 @@ struct Pairs {
     typedef rounding_bfloat16 W;
     static constexpr int DEPTH = 2;
     static constexpr int ROWS = MAX_ROWS;
-    static constexpr int REGISTERS_A_ROW = 2;
 
     const int32_t *x;  // [rows, pairs]
     long pairs;
@@ -100,25 +112,24 @@ struct Pairs {
         return {(int32_t *)scratch, pairs};
     }
 
-    template <int ROWS, int PANELS>
-    INLINE void tile(const Pairs &from, int row, const Matrix &matrix, int panel, Tile<ROWS, PANELS> &acc) {
+    template <int ROWS>
+    INLINE void tile(const Pairs &from, int row, const Matrix &matrix, int panel, Tile<ROWS> &acc) {
         long pairs = from.pairs;
         const int32_t *x = from.x + row * pairs;
         const W *weights = weight<W>(matrix) + panel * pairs * PANEL * DEPTH;
-        __m512 sums[PANELS][ROWS][PANEL_VECTORS] = {};
+        __m512 sums[ROWS][PANEL_VECTORS] = {};
         for (long k = 0; k < pairs; k++) {
+            __m512bh w[PANEL_VECTORS];
 #pragma clang loop unroll(full)
-            for (int p = 0; p < PANELS; p++) {
-                __m512bh w[PANEL_VECTORS];
+            for (int v = 0; v < PANEL_VECTORS; v++) {
+                foresee<ROWS * PANEL_VECTORS>(weights + (k * PANEL + v * LANES) * DEPTH);
+                w[v] = (__m512bh)_mm512_loadu_si512(weights + (k * PANEL + v * LANES) * DEPTH);
+            }
 #pragma clang loop unroll(full)
-                for (int v = 0; v < PANEL_VECTORS; v++)
-                    w[v] = (__m512bh)_mm512_loadu_si512(weights + ((p * pairs + k) * PANEL + v * LANES) * DEPTH);
+            for (int r = 0; r < ROWS; r++) {
+                __m512bh both = (__m512bh)_mm512_set1_epi32(x[r * pairs + k]);
 #pragma clang loop unroll(full)
-                for (int r = 0; r < ROWS; r++) {
-                    __m512bh both = (__m512bh)_mm512_set1_epi32(x[r * pairs + k]);
-#pragma clang loop unroll(full)
-                    for (int v = 0; v < PANEL_VECTORS; v++) sums[p][r][v] = _mm512_dpbf16_ps(sums[p][r][v], w[v], both);
-                }
+                for (int v = 0; v < PANEL_VECTORS; v++) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], w[v], both);
             }
         }
         memcpy(&acc, &sums, sizeof(acc));
@@ -135,7 +146,6 @@ struct FormOf<rounding_bfloat16> {
 struct Fours {
     static constexpr int DEPTH = 4;
     static constexpr int ROWS = 6;
-    static constexpr int REGISTERS_A_ROW = 4;
     static constexpr int STEPS = 32767;  // either way
 
     const int32_t *high, *low;  // [rows, fours]: of step + 32768
@@ -169,39 +179,36 @@ struct Fours {
         return {(int32_t *)scratch, (int32_t *)scratch + rows * fours, scales, fours};
     }
 
-    template <int ROWS, int PANELS>
-    INLINE void tile(const Fours &from, int row, const Matrix &matrix, int panel, Tile<ROWS, PANELS> &acc) {
+    template <int ROWS>
+    INLINE void tile(const Fours &from, int row, const Matrix &matrix, int panel, Tile<ROWS> &acc) {
         long fours = from.fours;
         const int8_t *weights = weight<int8_t>(matrix) + panel * fours * PANEL * DEPTH;
         const int32_t *sums = matrix.sums + panel * PANEL;
         const int32_t *high = from.high + row * fours, *low = from.low + row * fours;
-        __m512i highs[PANELS][ROWS][PANEL_VECTORS] = {}, lows[PANELS][ROWS][PANEL_VECTORS] = {};
+        __m512i highs[ROWS][PANEL_VECTORS] = {}, lows[ROWS][PANEL_VECTORS] = {};
         for (long k = 0; k < fours; k++) {
+            __m512i w[PANEL_VECTORS];
 #pragma clang loop unroll(full)
-            for (int p = 0; p < PANELS; p++) {
-                __m512i w[PANEL_VECTORS];
+            for (int v = 0; v < PANEL_VECTORS; v++) {
+                foresee<ROWS * PANEL_VECTORS * 2>(weights + (k * PANEL + v * LANES) * DEPTH);
+                w[v] = _mm512_loadu_si512(weights + (k * PANEL + v * LANES) * DEPTH);
+            }
 #pragma clang loop unroll(full)
-                for (int v = 0; v < PANEL_VECTORS; v++)
-                    w[v] = _mm512_loadu_si512(weights + ((p * fours + k) * PANEL + v * LANES) * DEPTH);
+            for (int r = 0; r < ROWS; r++) {
+                __m512i above = _mm512_set1_epi32(high[r * fours + k]), below = _mm512_set1_epi32(low[r * fours + k]);
 #pragma clang loop unroll(full)
-                for (int r = 0; r < ROWS; r++) {
-                    __m512i above = _mm512_set1_epi32(high[r * fours + k]), below = _mm512_set1_epi32(low[r * fours + k]);
-#pragma clang loop unroll(full)
-                    for (int v = 0; v < PANEL_VECTORS; v++) {
-                        highs[p][r][v] = _mm512_dpbusd_epi32(highs[p][r][v], above, w[v]);
-                        lows[p][r][v] = _mm512_dpbusd_epi32(lows[p][r][v], below, w[v]);
-                    }
+                for (int v = 0; v < PANEL_VECTORS; v++) {
+                    highs[r][v] = _mm512_dpbusd_epi32(highs[r][v], above, w[v]);
+                    lows[r][v] = _mm512_dpbusd_epi32(lows[r][v], below, w[v]);
                 }
             }
         }
-        for (int p = 0; p < PANELS; p++) {
-            for (int v = 0; v < PANEL_VECTORS; v++) {
-                __m512i surplus = _mm512_slli_epi32(_mm512_loadu_si512(sums + p * PANEL + v * LANES), 7);
-                for (int r = 0; r < ROWS; r++) {
-                    __m512 above = _mm512_cvtepi32_ps(_mm512_sub_epi32(highs[p][r][v], surplus));
-                    __m512 whole = _mm512_fmadd_ps(above, _mm512_set1_ps(256), _mm512_cvtepi32_ps(lows[p][r][v]));
-                    acc[p][r][v] = (v16)_mm512_mul_ps(whole, _mm512_set1_ps(from.scales[row + r]));
-                }
+        for (int v = 0; v < PANEL_VECTORS; v++) {
+            __m512i surplus = _mm512_slli_epi32(_mm512_loadu_si512(sums + v * LANES), 7);
+            for (int r = 0; r < ROWS; r++) {
+                __m512 above = _mm512_cvtepi32_ps(_mm512_sub_epi32(highs[r][v], surplus));
+                __m512 whole = _mm512_fmadd_ps(above, _mm512_set1_ps(256), _mm512_cvtepi32_ps(lows[r][v]));
+                acc[r][v] = (v16)_mm512_mul_ps(whole, _mm512_set1_ps(from.scales[row + r]));
             }
         }
     }

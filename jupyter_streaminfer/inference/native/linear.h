@@ -18,22 +18,15 @@ struct Product {
     int group;  // panels an item
     Out out;
 
-    template <int ROWS, int PANELS>
-    INLINE void finish(const Product &p, int row, int panel) {
-        Tile<ROWS, PANELS> acc;
-        Form<W>::template tile<ROWS, PANELS>(p.x, row, p.matrix, panel, acc);
-        for (int i = 0; i < PANELS; i++)
-            for (int r = 0; r < ROWS; r++) p.out(row + r, panel + i, acc[i][r]);
-    }
-
-    // For few rows several panels give the independent additions that keep the core busy.
     template <int ROWS>
     INLINE void rows_of(const Product &p, int row, int panel, int last) {
         if constexpr (ROWS <= Form<W>::ROWS) {
-            constexpr int REGISTERS = ROWS * Form<W>::REGISTERS_A_ROW;
-            constexpr int PANELS = REGISTERS <= 2 ? 4 : REGISTERS <= 4 ? 2 : 1;
-            for (; panel + PANELS <= last; panel += PANELS) finish<ROWS, PANELS>(p, row, panel);
-            for (; panel < last; panel++) finish<ROWS, 1>(p, row, panel);
+            // One after the other: a second stream from memory beside it makes both slower.
+            for (; panel < last; panel++) {
+                Tile<ROWS> acc;
+                Form<W>::template tile<ROWS>(p.x, row, p.matrix, panel, acc);
+                for (int r = 0; r < ROWS; r++) p.out(row + r, panel, acc[r]);
+            }
         }
     }
 
@@ -68,7 +61,7 @@ static void multiply(Team *team, const float *x, int rows, long depth, const Mat
     long fitting = GROUP_BYTES / (depth * PANEL * (long)sizeof(W));
     int shares = 8 * (team->helpers + 1);  // so that whoever is free finds something to take
     int group = matrix.panels / shares < fitting ? matrix.panels / shares : (int)fitting;
-    group = group < 4 ? 4 : group - group % 4;  // a tile of one row takes four
+    group = group < 1 ? 1 : group;
     Product<W, Out> product{Form<W>::prepare(x, rows, depth, scratch), rows, matrix, group, out};
     together(team, (matrix.panels + group - 1) / group, Product<W, Out>::item, &product);
 }
