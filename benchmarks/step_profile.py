@@ -24,7 +24,7 @@ from jupyter_streaminfer.inference import launcher
 from jupyter_streaminfer.inference.emitter import Emitter
 from jupyter_streaminfer.inference.generator import Generator
 from jupyter_streaminfer.inference.load import load_runtime
-from jupyter_streaminfer.inference.sampler import Draws, Sampler
+from jupyter_streaminfer.inference.sampler import Draws, Known, Sampler
 from jupyter_streaminfer.inference.scheduler import Scheduler
 from jupyter_streaminfer.protocol import DType, Generate, GenerateJob
 
@@ -41,7 +41,7 @@ class Parts:
             "batch": [(launcher, "build_batch")],
             "forward": [(model, "hidden")],
             "head": [(model, "logits")],
-            "sampling": [(Sampler, "sample"), (Draws, "read")],
+            "sampling": [(Sampler, "sample"), (Draws, "read"), (Known, "read")],
             "detokenising": [(Emitter, "add"), (Emitter, "finish")],
         }
         self.wait = _waiter(model.device.type)

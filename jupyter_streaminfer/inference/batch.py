@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from jupyter_streaminfer.inference.scheduler import Chunk
 
 Int32 = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True, gc=False):
     """``N`` tokens of ``S`` chunks in a row, each chunk the next tokens of one sequence; all arrays are contiguous."""
 
     token_ids: Int32
@@ -63,16 +62,23 @@ def build_batch(chunks: Seq[Chunk]) -> Batch:
         counts.append(wanted := chunk.outputs)
         outputs += range(end - wanted, end)
     width = max((len(chunk.sequence.blocks) for chunk in chunks), default=0)
-    padding = [0] * width
-    tables = np.array([(chunk.sequence.blocks + padding)[:width] for chunk in chunks], np.int32)
+    tables: list[int] = []
+    for chunk in chunks:
+        tables += chunk.sequence.blocks
+        tables += [0] * (width - len(chunk.sequence.blocks))
+    # One array of all of them: to make five takes four times as long.
+    numbers = np.array(token_ids + positions + rows + outputs + tables, np.int32)
+    tokens = len(token_ids)
+    first_output = 2 * tokens + len(rows)
+    first_table = first_output + len(outputs)
     return Batch(
-        np.array(token_ids, np.int32),
-        np.array(positions, np.int32),
-        np.array(rows, np.int32),
-        tables,
-        np.array(outputs, np.int32),
+        numbers[:tokens],
+        numbers[tokens : 2 * tokens],
+        numbers[2 * tokens : first_output],
+        numbers[first_table:].reshape(len(chunks), width),
+        numbers[first_output:first_table],
         counts,
-        _sources(unknown, len(token_ids)),
+        _sources(unknown, tokens),
     )
 
 

@@ -229,8 +229,11 @@ class Generator:
         return self._launch_some(chunks, decoding, events) if chunks else None
 
     def _schedule(self) -> tuple[list[Chunk], int]:
-        decoding = sum(sequence.pending == 1 for sequence in self.scheduler.running)
-        return self.scheduler.schedule(self.pace.prefill_tokens(decoding)), decoding
+        scheduler = self.scheduler
+        decoding = sum(sequence.pending == 1 for sequence in scheduler.running)
+        if decoding == len(scheduler.running) and not scheduler.waiting:
+            return scheduler.schedule(), decoding  # nobody has a prompt to compute
+        return scheduler.schedule(self.pace.prefill_tokens(decoding)), decoding
 
     def _launch_some(self, chunks: list[Chunk], decoding: int, events: list[JobEvent]) -> Launched | None:
         """Launch chunks together; if that raises, each alone, so that only what cannot be computed fails."""

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from msgspec import Struct
 
 from jupyter_streaminfer.inference.batch import build_batch
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS
 from jupyter_streaminfer.inference.model import CausalModel
-from jupyter_streaminfer.inference.sampler import Draws, Sampler
+from jupyter_streaminfer.inference.sampler import Draws, Known, Sampler
 from jupyter_streaminfer.inference.scheduler import Chunk, Scheduler
 from jupyter_streaminfer.inference.sequence import Sequence
 from jupyter_streaminfer.inference.staging import upload
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(Struct, frozen=True, gc=False):
     """A step that the device was told to compute, and whose tokens the host does not know yet."""
 
     began: float
@@ -33,7 +32,7 @@ class Launched:
     """Tokens that are computed besides one of each of these."""
     completing: list[Sequence]
     """Those that get a token, in the order of the draws."""
-    draws: Draws | None
+    draws: Draws | Known | None
     """None where there are none of them."""
 
 
@@ -85,9 +84,9 @@ class Launcher:
         prefill_tokens = len(batch.token_ids) - decoding
         return Launched(began, own, readings, decoding, prefill_tokens, completing, draws)
 
-    def _draw(self, hidden: torch.Tensor, rows: list[int], sequences: list[Sequence]) -> Draws:
+    def _draw(self, hidden: torch.Tensor, rows: list[int], sequences: list[Sequence]) -> Draws | Known:
         """The next tokens of sequences, from these rows; the next step finds them on the device."""
-        if len(rows) < len(hidden):
+        if len(rows) < hidden.shape[0]:
             hidden = hidden[upload(np.array(rows), self._model.device)]
         draws = self._sampler.sample(self._model.logits(hidden), sequences)
         if self._model.drawn is not None:

@@ -30,8 +30,7 @@ class Draw(Struct, frozen=True, gc=False):
     """Token ids and their log-probabilities, the likeliest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draws:
+class Draws(Struct, frozen=True, gc=False):
     """What a step drew for its ``R`` rows."""
 
     tokens: torch.Tensor
@@ -49,6 +48,22 @@ class Draws:
             if (token := draws[row].token) is not None:
                 draws[row] = Draw(token, own, list(zip(ids[:count], values[:count], strict=True)))
         return draws
+
+
+class Known(Struct, frozen=True, gc=False):
+    """The same where the host chose them itself, and nothing else was asked of it."""
+
+    token_ids: list[int]
+    """``[R]``, -1 where there is none."""
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """See `Draws.tokens`."""
+        return torch.tensor(self.token_ids)
+
+    def read(self) -> list[Draw]:
+        """See `Draws.read`."""
+        return [Draw(token if token >= 0 else None) for token in self.token_ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +91,13 @@ class _Plan:
     drawn: _DrawnRows | None
     scored: list[int]
     """The rows that want log-probabilities."""
+    plain: bool
+    """Whether each row's token is its likeliest, and nothing else is asked."""
 
     def holds(self, sequences: list[Sequence]) -> bool:
-        return self.sequences == sequences and not any(one.length >= at for one, at in self.changes)
+        if self.sequences != sequences:
+            return False
+        return not (self.changes and any(one.length >= at for one, at in self.changes))
 
 
 class Sampler:
@@ -87,6 +106,7 @@ class Sampler:
     def __init__(self, vocabulary: int, device: torch.device) -> None:
         self._vocabulary = vocabulary
         self._device = device
+        self._on_host = device.type == "cpu"
         self._penalties = Penalties(device)
         self._readback = Readback(device)
         self._plan: _Plan | None = None
@@ -108,15 +128,19 @@ class Sampler:
         """Whether a sequence's draw depends on what all of its tokens are, so that the host has to know them first."""
         return job in self._penalties
 
-    @torch.inference_mode()
-    def sample(self, logits: torch.Tensor, sequences: list[Sequence]) -> Draws:
+    def sample(self, logits: torch.Tensor, sequences: list[Sequence]) -> Draws | Known:
         """The next token of each sequence from its row of ``logits`` ``[R, vocabulary]`` float32.
 
         ``logits`` are used up. A row's draw is the same whatever the other rows hold, to the last bit.
         """
         if self._plan is None or not self._plan.holds(sequences):
             self._plan = self._plan_for(sequences)
-        plan = self._plan
+        if self._plan.plain and self._on_host:
+            return Known(greedy(logits))
+        return self._sample(logits, sequences, self._plan)
+
+    @torch.inference_mode()
+    def _sample(self, logits: torch.Tensor, sequences: list[Sequence], plan: _Plan) -> Draws:
         scores = logits[plan.scored].log_softmax(-1) if plan.scored else None
         if plan.bias is not None:
             plan.bias.apply(logits)
@@ -134,8 +158,6 @@ class Sampler:
 
     def _choose(self, logits: torch.Tensor, drawn: _DrawnRows | None) -> torch.Tensor:
         """``[R]``: token ids, and -1 where there is none."""
-        if drawn is None and logits.device.type == "cpu":
-            return greedy(logits)
         tokens = likeliest(logits)
         best = logits.gather(1, tokens[:, None])
         if drawn is not None and drawn.rows is None:
@@ -153,14 +175,20 @@ class Sampler:
         noise = upload(uniform(drawn.keys, positions), self._device)
         return draw(scaled, noise[:, None])
 
+    @torch.inference_mode()
     def _plan_for(self, sequences: list[Sequence]) -> _Plan:
+        bias = Bias.of(sequences, self._vocabulary, self._device)
+        penalties = self._penalties.rows(sequences)
+        drawn = self._drawn_rows(sequences)
+        scored = [row for row, sequence in enumerate(sequences) if sequence.sampling.logprobs is not None]
         return _Plan(
             list(sequences),
             [(sequence, at) for sequence in sequences if (at := changes_at(sequence)) is not None],
-            Bias.of(sequences, self._vocabulary, self._device),
-            self._penalties.rows(sequences),
-            self._drawn_rows(sequences),
-            [row for row, sequence in enumerate(sequences) if sequence.sampling.logprobs is not None],
+            bias,
+            penalties,
+            drawn,
+            scored,
+            plain=bias is None and penalties is None and drawn is None and not scored,
         )
 
     def _drawn_rows(self, sequences: list[Sequence]) -> _DrawnRows | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import selectors
 import socket
 import sys
 import threading
@@ -57,6 +58,9 @@ class Child:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        # A thread that waits in `recv` itself is woken for nothing each time the server reads what was sent to it.
+        self._readable = selectors.DefaultSelector()
+        self._readable.register(connection, selectors.EVENT_READ)
         self._sending = threading.Lock()
         self._steps = StepLoop(self._tell)
         self._runtime: Runtime | None = None
@@ -101,6 +105,7 @@ class Child:
         """The next messages, one at least; the server's end is this process's."""
         while True:
             try:
+                self._readable.select()
                 data = self._connection.recv(RECEIVE_BYTES)
             except OSError:
                 leave(0)

@@ -253,6 +253,31 @@ async def test_a_stranger_on_the_loopback_is_not_let_in(tiny_llama: Path, monkey
     await worker.stop()
 
 
+async def test_what_the_server_reads_wakes_nobody(make_process: Make, long_llama: Path) -> None:
+    """The thread that waits for commands was woken for each token, when the server had read it; that took a core from
+    those that compute.
+    """
+    tokens = 300
+    worker, log = make_process(long_llama, threads=1), Log()
+    await worker.start(log.events, log.death)
+    process = psutil.Process(worker.pid)
+    before = waits(process)
+    worker.submit(job("j", tokens))
+    await log.until(Finished, 1)
+    after = waits(process)
+    others = [count - before.get(thread, 0) for thread, count in after.items() if thread != process.pid]
+    assert max(others) < tokens // 3
+
+
+def waits(process: psutil.Process) -> dict[int, int]:
+    """How often each of its threads has gone to sleep."""
+    counts = {}
+    for thread in process.threads():
+        status = Path(f"/proc/{process.pid}/task/{thread.id}/status").read_text()
+        counts[thread.id] = int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return counts
+
+
 async def test_nothing_is_left(make_process: Make, tiny_llama: Path) -> None:
     """Neither a process nor a descriptor, after a stop, a death and a load that failed."""
     own = psutil.Process()
