@@ -49,8 +49,8 @@ class Ticket:
         """It ended: give back its place, and the tokens that it will not take. More than once is as good as once."""
         if self._open:
             self._open = False
-            self.progress(self._tokens)
-            self._admission._leave(self._client)
+            left, self._tokens = self._tokens, 0
+            self._admission._end(self._client, left)
 
 
 class Admission:
@@ -208,7 +208,9 @@ class Admission:
         self.queued_tokens -= tokens
         self._drain.note(tokens)
 
-    def _leave(self, client: Client) -> None:
+    def _end(self, client: Client, tokens: int) -> None:
+        self.queued_tokens -= tokens
+        self._drain.note(tokens)
         self.pending -= 1
         if not self.pending:
             self._drain.rest()

@@ -79,7 +79,8 @@ class Dispatch:
     def ended(self, task: Task) -> None:
         """Forget a task whose job has brought its last event."""
         self._drop(task)
-        self._acquit(task)
+        if task is self._on_trial:
+            self._acquit(task)
 
     def pause(self, task: Task) -> None:
         """Have a generation wait."""

@@ -14,9 +14,10 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 from jupyter_streaminfer.inference.fairness import Fairness
 from jupyter_streaminfer.inference.timetable import Timetable
@@ -38,8 +39,7 @@ WINDOW = 4
 """Jobs for each row of a batch that are looked through for rows of the same bucket."""
 
 
-@dataclass(slots=True, eq=False)
-class Entry(Generic[Rows, Output]):
+class Entry(Struct, Generic[Rows, Output], eq=False):
     """A job in the batcher."""
 
     job: str
@@ -56,11 +56,11 @@ class Entry(Generic[Rows, Output]):
     """Rows that a batch has taken already."""
     waiting: bool = True
     """Whether there are rows that no batch has taken, and it was not cancelled."""
-    outputs: list[Output] = field(default_factory=list)
+    outputs: Seq[Output] = ()
+    """Of the rows that are computed, where not all are."""
 
 
-@dataclass(slots=True)
-class Part(Generic[Rows]):
+class Part(Struct, Generic[Rows]):
     """Rows of one job, beginning at its row ``start``, in one batch."""
 
     job: str
@@ -154,8 +154,7 @@ class Batcher(Generic[Rows, Output]):
                 retry_after_ms=max(1.0, self.rows * self.row_seconds * 1000),
             )
         count = len(rows)
-        tag = self._fairness[-priority].enter(job, client, count)
-        rank = -priority, tag, self._arrivals
+        rank = -priority, self._fairness[-priority].enter(job, client, count), self._arrivals
         entry: Entry[Rows, Output] = Entry(job, rows, count, self.clock(), rank, buckets)
         self._entries[job] = entry
         self._arrivals += 1
@@ -166,10 +165,11 @@ class Batcher(Generic[Rows, Output]):
             self._deadlines.add(entry.arrived + expires_in, entry)
 
     def _enqueue(self, entry: Entry[Rows, Output]) -> None:
-        if not self._queue or self._queue[-1].rank < entry.rank:
-            self._queue.append(entry)
+        queue = self._queue
+        if not queue or queue[-1].rank < entry.rank:
+            queue.append(entry)
         else:
-            insort(self._queue, entry, key=_rank)
+            insort(queue, entry, key=_rank)
 
     def cancel(self, job: str) -> None:
         """Forget a job; unknown ids are ignored."""
@@ -209,22 +209,23 @@ class Batcher(Generic[Rows, Output]):
         if self.due_in() != 0.0:
             return parts
         size = self._size()
-        room, place = size, 0
+        queue, room, place = self._queue, size, 0
         bucket: Any = None
         last = WINDOW * self.max_batch_size
-        while room and place < len(self._queue) and place < last:
-            entry = self._queue[place]
-            end = entry.count
-            if entry.buckets is not None:
+        while room and place < len(queue) and place < last:
+            entry = queue[place]
+            begin, end = entry.taken, entry.count
+            if (buckets := entry.buckets) is not None:
                 if bucket is None:
-                    bucket = entry.buckets[entry.taken]
-                if entry.buckets[entry.taken] != bucket:
+                    bucket = buckets[begin]
+                if buckets[begin] != bucket:
                     place += 1
                     continue
-                end = bisect_right(entry.buckets, bucket)
-            end = min(end, entry.taken + room)
-            del self._queue[place]
-            room -= end - entry.taken
+                end = bisect_right(buckets, bucket)
+            if end > begin + room:
+                end = begin + room
+            del queue[place]
+            room -= end - begin
             parts.append(self._part(entry, end))
         self.rows -= size - room
         self.taken += size - room
@@ -244,21 +245,19 @@ class Batcher(Generic[Rows, Output]):
 
     def _part(self, entry: Entry[Rows, Output], end: int) -> Part[Rows]:
         """The rows up to ``end`` of a job that is out of the queue; it goes back where there are more."""
-        start = entry.taken
+        job, start, count = entry.job, entry.taken, entry.count
         priority, tag, arrival = entry.rank
-        fairness = self._fairness[priority]
         if start:
-            fairness.advance(tag)
+            self._fairness[priority].advance(tag)
         else:
-            fairness.begin(entry.job)
+            self._fairness[priority].begin(job)
         entry.taken = end
-        if end < entry.count:
+        if end < count:
             entry.rank = priority, tag + end - start, arrival
             self._enqueue(entry)
         else:
             entry.waiting = False
-        whole = start == 0 and end == entry.count
-        return Part(entry.job, start, entry.rows if whole else entry.rows[start:end])
+        return Part(job, start, entry.rows if end - start == count else entry.rows[start:end])
 
     def complete(self, job: str, outputs: Seq[Output]) -> Seq[Output] | None:
         """Add the outputs of a job's next rows; all of them, in order, once there is one for each row."""

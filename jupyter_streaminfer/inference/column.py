@@ -7,6 +7,7 @@ is looked at again by `column_check.py`, which takes its time to say where and w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence as Seq
 from typing import Annotated, Any
 
 import msgspec
@@ -20,6 +21,8 @@ from jupyter_streaminfer.protocol import MAX_PREDICT_ROWS, MAX_PROMPT_CHARACTERS
 
 UNFIT = (msgspec.DecodeError, ValueError, OverflowError, RecursionError)
 """What a decoder or numpy raises for rows that are not as they should be."""
+SHORT_BYTES = 1024
+"""Texts up to this long are read together with others: of longer ones the numbers cost more than the call."""
 
 
 class ColumnReader:
@@ -47,6 +50,32 @@ class ColumnReader:
         except UNFIT as error:
             return self._read_again(data, error)
 
+    def read_short(self, texts: Seq[bytes]) -> tuple[np.ndarray | None, list[int]]:
+        """The rows of short texts in one array, and how many of them each text has.
+
+        0 for one that is to be read by itself: it is longer, in another form than the last ones, or wrong.
+        """
+        if not self._numeric or self._varies:
+            return None, [0] * len(texts)
+        decode = self._decode
+        rows: list[Any] = []
+        counts: list[int] = []
+        for text in texts:
+            count = 0
+            if len(text) <= SHORT_BYTES:
+                try:
+                    own = decode(text)
+                except UNFIT:
+                    pass
+                else:
+                    rows += own
+                    count = len(own)
+            counts.append(count)
+        try:
+            return (self._array(rows) if rows else None), counts
+        except UNFIT:
+            return None, [0] * len(texts)
+
     def _read_again(self, data: bytes, error: Exception) -> Column:
         for decode in self._decoders:
             if decode is not self._decode:
@@ -67,11 +96,14 @@ class ColumnReader:
         if self._varies:
             return [np.array(row, self._dtype) for row in rows]
         if self._numeric:
-            array = np.array(rows, self._dtype)
-            return array.reshape(len(rows), *self._shape) if self.spec.also else array
+            return self._array(rows)
         if self.spec.dtype == "text":
             return [np.array(row, self._dtype) if isinstance(row, list) else row for row in rows]
         return rows
+
+    def _array(self, rows: list[Any]) -> np.ndarray:
+        array = np.array(rows, self._dtype)
+        return array.reshape(len(rows), *self._shape) if self.spec.also else array
 
 
 def _rows(spec: TensorSpec, shape: list[Any]) -> Any:

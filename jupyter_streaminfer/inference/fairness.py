@@ -26,16 +26,8 @@ class _Client:
     """When all its jobs are through."""
     jobs: int = 0
     """That did not leave, begun or not."""
-    waiting: dict[str, _Job] = field(default_factory=dict)
-    """Its jobs that did not begin, in the order of their arrival."""
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    client: _Client
-    start: int
-    end: int
-    """When it is through."""
+    waiting: dict[str, int] = field(default_factory=dict)
+    """When those of its jobs are through that did not begin, in the order of their arrival."""
 
 
 class Fairness:
@@ -46,7 +38,8 @@ class Fairness:
         """The latest start of a job that began."""
         self._clients: dict[str, _Client] = {}
         """Those with jobs."""
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, tuple[_Client, int]] = {}
+        """Whose each is, and its start tag."""
         self._idle: OrderedDict[str, int] = OrderedDict()
         """When the jobs of clients without any were through; the longest idle first."""
 
@@ -71,18 +64,19 @@ class Fairness:
             through = self._idle.pop(client, 0)
             known = self._clients[client] = _Client(client, through, through)
         start = known.end if known.end > self._now else self._now
-        known.end = start + cost
+        known.end = known.waiting[job] = start + cost
         known.jobs += 1
-        known.waiting[job] = self._jobs[job] = _Job(known, start, known.end)
+        self._jobs[job] = known, start
         return start
 
     def begin(self, job: str) -> None:
         """Count a job as served, once: its cost is its client's even if it leaves early."""
-        known = self._jobs[job]
-        client = known.client
-        if client.waiting.pop(job, None) is not None:
-            client.through = max(client.through, known.end)
-        self.advance(known.start)
+        client, start = self._jobs[job]
+        end = client.waiting.pop(job, 0)  # never 0 of one that waits
+        if end > client.through:
+            client.through = end
+        if start > self._now:
+            self._now = start
 
     def advance(self, tag: int) -> None:
         """Let time go on to ``tag``: how far a job that began is served, where it is served in parts."""
@@ -91,10 +85,11 @@ class Fairness:
 
     def leave(self, job: str) -> None:
         """Forget a job. One that did not begin costs its client nothing, unless later ones of it wait already."""
-        known = self._jobs.pop(job).client
-        if known.waiting.pop(job, None) is not None:
-            last = next(reversed(known.waiting.values()), None)
-            known.end = known.through if last is None else max(known.through, last.end)
+        known, _ = self._jobs.pop(job)
+        if job in known.waiting:
+            del known.waiting[job]
+            last = next(reversed(known.waiting.values()), 0)
+            known.end = max(known.through, last)
         known.jobs -= 1
         if known.jobs:
             return

@@ -116,22 +116,31 @@ class Predictor:
         """Check the rows and queue them; `Rejected` where one does not fit the signature."""
         try:
             if isinstance(job, PredictJob):
-                rows = self.model.prepare(self._reader.read(job.inputs))
-                deadline = None if job.deadline_ms is None else job.deadline_ms / 1000
-                self._queue(job.job, rows, job.client, job.priority, deadline)
+                self._predict(job, self._reader.read(job.inputs))
             elif isinstance(job, EmbedJob):
                 rows, tokens = self.model.embed(job.request)
                 self._queue(job.job, rows, job.client, tokens=tokens)
             else:
                 raise StreaminferError("invalid_request", "this model predicts; it generates no text", field="model")
-        except StreaminferError as error:
-            return Rejected(job.job, error.info)
         except Exception as error:
-            if device_lost(error):
-                raise
-            message = f"inputs cannot be prepared: {type(error).__name__}: {error}"
-            return Rejected(job.job, ErrorInfo("internal", message, field="inputs"))
+            return _rejected(job.job, error)
         return None
+
+    def submit_all(self, jobs: Seq[PredictJob]) -> list[JobEvent]:
+        """See `Gathering.submit_all`."""
+        events: list[JobEvent] = []
+        for job, rows in zip(jobs, self._reader.read_each([job.inputs for job in jobs]), strict=True):
+            try:
+                if isinstance(rows, Exception):
+                    raise rows
+                self._predict(job, rows)
+            except Exception as error:
+                events.append(_rejected(job.job, error))
+        return events
+
+    def _predict(self, job: PredictJob, rows: Rows) -> None:
+        deadline = None if job.deadline_ms is None else job.deadline_ms / 1000
+        self._queue(job.job, self.model.prepare(rows), job.client, job.priority, deadline)
 
     def _queue(
         self,
@@ -239,8 +248,7 @@ class Predictor:
         return None
 
     def _answer(self, job: str, rows: Seq[bytes]) -> JobEvent:
-        special = self._specials.pop(job, None)
-        if special is not None:
+        if self._specials and (special := self._specials.pop(job, None)) is not None:
             if special.order is not None:
                 sorted_rows, rows = rows, list(rows)
                 for row, index in zip(sorted_rows, special.order, strict=True):
@@ -268,6 +276,16 @@ class Predictor:
     def _forward(self, rows: Rows) -> list[bytes | ErrorInfo]:
         with torch.inference_mode():
             return self._writer.write(self.model.forward(self._padding.batch(rows)), len(rows))
+
+
+def _rejected(job: str, error: Exception) -> Rejected:
+    """The refusal of a job whose rows cannot be queued; raises what means that the device is lost."""
+    if isinstance(error, StreaminferError):
+        return Rejected(job, error.info)
+    if device_lost(error):
+        raise error
+    message = f"inputs cannot be prepared: {type(error).__name__}: {error}"
+    return Rejected(job, ErrorInfo("internal", message, field="inputs"))
 
 
 def _fault(error: Exception) -> ErrorInfo:

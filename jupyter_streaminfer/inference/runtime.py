@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from typing import Protocol, runtime_checkable
 
-from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, ModelSettings, ModelStats
+from jupyter_streaminfer.protocol import Job, JobEvent, ModelInfo, ModelSettings, ModelStats, PredictJob
 
 
 class Runtime(Protocol):
@@ -44,6 +45,14 @@ class Runtime(Protocol):
 
     def step(self) -> list[JobEvent]:
         """Advance by one step and say what it brought. A fault of one job is that job's `JobFailed`."""
+
+
+@runtime_checkable
+class Gathering(Runtime, Protocol):
+    """A runtime for which many small jobs are less to do together than one by one."""
+
+    def submit_all(self, jobs: Seq[PredictJob]) -> list[JobEvent]:
+        """As `submit` does with each of them, in their order."""
 
 
 @runtime_checkable

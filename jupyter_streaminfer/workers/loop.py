@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from jupyter_streaminfer.inference.runtime import Threaded
-from jupyter_streaminfer.protocol import JobEvent
+from jupyter_streaminfer.inference.runtime import Gathering, Threaded
+from jupyter_streaminfer.protocol import JobEvent, PredictJob
 from jupyter_streaminfer.workers.commands import CancelJob, Command, Configure, PauseJob, ResumeJob, Stop
 
 if TYPE_CHECKING:
@@ -48,14 +49,20 @@ class StepLoop:
             runtime.before_compute = self._tell
         if isinstance(runtime, Threaded):
             runtime.wake = self._wake
+        gathering = runtime if isinstance(runtime, Gathering) else None
         self.working = True
         try:
             while True:
-                for command in self._asked(runtime.due_in()):
-                    if isinstance(command, Stop):
+                for kind, commands in groupby(self._asked(runtime.due_in()), type):
+                    if kind is Stop:
                         return
-                    if command is not None:
-                        self._do(runtime, command)
+                    if gathering is not None and kind is PredictJob:
+                        jobs = [command for command in commands if isinstance(command, PredictJob)]
+                        self._events += gathering.submit_all(jobs)
+                        continue
+                    for command in commands:
+                        if command is not None:
+                            self._do(runtime, command)
                 if not self._late:
                     self._tell()
                 if runtime.due_in() == 0:

@@ -343,6 +343,32 @@ def test_a_model_of_anything_is_not_warmed_up_with_nothing() -> None:
     assert answers(runtime, [{"a": [None]}, 3]) == [{"a": [None]}, 3]
 
 
+def test_of_jobs_that_come_together_a_bad_one_is_refused_alone() -> None:
+    """What one of them has wrong must not cost those their answer whose rows share its array."""
+    model = Model(lambda x: x + 1)
+    runtime = predictor(model, max_queue=4)
+    jobs = [
+        predict_job("a", [1]),
+        predict_job("bad", ["x"]),
+        predict_job("b", [2, 3]),
+        predict_job("late", [4], deadline_ms=60_000, priority=-1),
+        predict_job("a", [7]),
+        predict_job("c", [5], priority=1),
+        predict_job("full", [6]),
+    ]
+    refused = {(event.job, event.error.code) for event in runtime.submit_all(jobs) if isinstance(event, Rejected)}
+    assert refused == {("bad", "invalid_request"), ("a", "invalid_request"), ("full", "overloaded")}
+    found = finish(runtime)
+    assert {job: rows(event) for job, event in found.items() if isinstance(event, Predicted)} == {
+        "a": [2.0],
+        "b": [3.0, 4.0],
+        "c": [6.0],
+        "late": [5.0],
+    }
+    assert list(found) == ["c", "a", "b", "late"]
+    assert model.sizes == [5]
+
+
 class Words(Model):
     """Texts by the lengths of their words; embeds them too."""
 
@@ -369,6 +395,12 @@ def test_rows_are_prepared_before_they_are_queued() -> None:
     error = rejected(runtime, predict_job("a", ["!"]))
     assert (error.code, error.field) == ("internal", "inputs")
     assert "KeyError" in error.message
+    refused = runtime.submit_all([predict_job("a", [""]), predict_job("b", ["abc"]), predict_job("c", ["!"])])
+    assert [(event.job, event.error.code) for event in refused if isinstance(event, Rejected)] == [
+        ("a", "invalid_request"),
+        ("c", "internal"),
+    ]
+    assert list(finish(runtime)) == ["b"]
 
 
 def test_a_request_for_embeddings_is_rows_too() -> None:

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_streaminfer.inference.inputs import InputReader
+from jupyter_streaminfer.inference.column import SHORT_BYTES
+from jupyter_streaminfer.inference.inputs import TOGETHER, InputReader
+from jupyter_streaminfer.inference.rows import Rows
 from jupyter_streaminfer.protocol import (
     MAX_PREDICT_ROWS,
+    ErrorInfo,
     InputDType,
     Signature,
     StreaminferError,
@@ -39,6 +42,14 @@ def refusal(inputs: Any, *specs: TensorSpec) -> str:
         read(inputs, *specs)
     assert (caught.value.code, caught.value.field) == ("invalid_request", "inputs")
     return str(caught.value)
+
+
+def outcome(reader: InputReader, text: bytes) -> Rows | ErrorInfo:
+    """The rows, or why there are none."""
+    try:
+        return reader.read(text)
+    except StreaminferError as error:
+        return error.info
 
 
 def tensor(array: np.ndarray, **changes: Any) -> bytes:
@@ -214,6 +225,64 @@ def test_rows_are_read_as_python_would_or_refused(
         assert row.dtype == dtype
         assert row.tolist() == np.array(given_row, dtype).tolist()
         assert all(wanted in (None, size) for wanted, size in zip(shape, row.shape, strict=True))
+
+
+MIXED = [
+    b"[[1, 2, 3, 4]]",
+    b" [[0.5, -1, 2e3, 4]]",
+    b"[[1, 2, 3, 4], [5, 6, 7, 8]]",
+    b"[[[1, 2], [3, 4]]]",
+    b"[[1, 2, 3, 4], [[1, 2], [3, 4]]]",
+    b"[" + b"[1, 2, 3, 4], " * SHORT_BYTES + b"[5, 6, 7, 8]]",
+    b'{"x": [[1, 2, 3, 4]]}',
+    tensor(np.ones((3, 4), np.float32)),
+    b"[]",
+    b"[[1, 2, 3]]",
+    b"[[1, 2, 3, true]]",
+    b"[[1, 2, 3, NaN]]",
+    b"[[1, 2, 3, 1e39]]",
+    b"[[1, 2, 3, 4]], [[1, 2, 3, 4]]",
+    b"[[1, 2",
+    b'{"y": [[1, 2, 3, 4]]}',
+    b'["a", [1, 2]]',
+    b"[[1], [2, 3]]",
+    b"\xff",
+    b"",
+]
+"""What the requests of one turn may be like, good ones and bad ones."""
+
+
+@given(
+    texts=st.lists(st.sampled_from(MIXED), max_size=12),
+    specs=st.sampled_from([[FOUR], [IDS], [TEXT], [FREE], [FOUR, IDS]]),
+)
+def test_requests_that_come_together_are_read_as_each_alone(texts: list[bytes], specs: list[TensorSpec]) -> None:
+    """They share an array, and once one of them was wrong it is still that one alone which is refused, and told why."""
+    reader = InputReader(Signature(specs))
+    found = reader.read_each(texts)
+    assert len(found) == len(texts)
+    for text, together in zip(texts, found, strict=True):
+        alone = outcome(InputReader(Signature(specs)), text)
+        if isinstance(alone, ErrorInfo):
+            assert isinstance(together, StreaminferError)
+            assert together.info == alone
+            continue
+        assert isinstance(together, Rows)
+        assert len(together) == len(alone)
+        assert together.columns.keys() == alone.columns.keys()
+        for name, column in alone.columns.items():
+            np.testing.assert_equal(together.columns[name], column)
+
+
+def test_few_requests_share_an_array() -> None:
+    """One that waits for long keeps only so many others' numbers; in large requests there is nothing to share."""
+    reader = InputReader(Signature([FOUR]))
+    small, large = MIXED[0], MIXED[5]
+    found = reader.read_each([large, *[small] * (TOGETHER + 1), large])
+    bases = [rows.columns["x"].base for rows in found if isinstance(rows, Rows)]
+    assert len(bases) == TOGETHER + 3
+    shared = [sum(other is base for other in bases) for base in bases if base is not None]
+    assert max(shared) <= TOGETHER
 
 
 @pytest.mark.parametrize(

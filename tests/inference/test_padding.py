@@ -75,6 +75,27 @@ def test_rows_are_sliced_picked_and_joined() -> None:
     assert (picked.columns["x"].tolist(), picked.columns["y"]) == ([[4, 5], [0, 1]], ["c", "a"])
 
 
+def test_neighbours_are_put_together_without_a_copy() -> None:
+    array = np.arange(12).reshape(6, 2)
+    whole = Rows({"x": array, "y": list("abcdef")})
+    one, two, three = whole.split([1, 2, 3])
+    joined = Rows.concat([one, two[:1], two[1:]])
+    assert (len(joined), joined.columns["y"]) == (3, ["a", "b", "c"])
+    assert np.shares_memory(joined.columns["x"], array)
+    assert np.array_equal(joined.columns["x"], array[:3])
+    apart = Rows.concat([three[1:], one, two, Rows({"x": array[:1], "y": ["z"]})])
+    assert apart.columns["y"] == ["e", "f", "a", "b", "c", "z"]
+    assert apart.columns["x"].tolist() == [*array[4:].tolist(), *array[:3].tolist(), *array[:1].tolist()]
+    assert not np.shares_memory(apart.columns["x"], array)
+    assert whole[1:5][1:][:2].columns["y"] == ["c", "d"]
+
+
+def test_a_parts_buckets_are_its_own() -> None:
+    rows = Rows({"x": [np.zeros(3), np.zeros(17), "a"]})
+    assert rows.buckets is None
+    assert rows[:2].buckets == [(4,), (5,)]
+
+
 def test_buckets_are_those_of_what_varies() -> None:
     assert Rows({"x": np.zeros((2, 5)), "text": ["a", "b"]}).buckets is None
     rows = Rows({"x": [np.zeros(3), np.zeros(17)], "y": [np.zeros((2, 33)), np.zeros((1, 64))], "z": np.zeros((2, 9))})
