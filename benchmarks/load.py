@@ -139,6 +139,16 @@ def waited_s() -> float:
     return 0.0
 
 
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """That of uvloop where it is installed: of a server's cores the client is to take as little as it can."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
 def main() -> None:
     values = json.load(sys.stdin)
     job = Job(**(values | {"workload": Workload.of(values["workload"])}))
@@ -147,7 +157,8 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     try:
-        answer = asdict(asyncio.run(send(job)))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            answer = asdict(runner.run(send(job)))
     except (RuntimeError, OSError) as error:
         answer = {"error": str(error)}
     json.dump(answer, sys.stdout)

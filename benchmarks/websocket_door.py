@@ -11,6 +11,7 @@ import base64
 import os
 import time
 from collections.abc import Callable
+from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -72,8 +73,7 @@ class WebSocketDoor(asyncio.Protocol):
         self._send(TEXT, msgspec.json.encode(message))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one only in what it does
         lines = [
             f"GET {self.address.path}streaminfer/ws HTTP/1.1",
             f"Host: {self.address.netloc}",

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec import Struct
+
 from jupyter_streaminfer.engine.clients import Client, Clients
 from jupyter_streaminfer.engine.config import EngineConfig
 from jupyter_streaminfer.engine.drain import DrainRate
@@ -27,17 +29,14 @@ class Backlog:
     load: Load = field(default_factory=Load)
 
 
-class Ticket:
+class Ticket(Struct, eq=False):
     """One admitted request: what it still holds of the engine's bounds, until it is closed."""
 
-    __slots__ = ("_admission", "_client", "_open", "_tokens")
-
-    def __init__(self, admission: Admission, client: Client, tokens: int, *, open: bool = True) -> None:
-        self._admission = admission
-        self._client = client
-        self._tokens = tokens
-        """Those that are not computed."""
-        self._open = open
+    _admission: Admission
+    _client: Client
+    _tokens: int
+    """Those that are not computed."""
+    _open: bool = True
 
     def progress(self, tokens: int) -> None:
         """So many more of its tokens are computed; what goes beyond what it asked for counts for nothing."""
@@ -100,7 +99,7 @@ class Admission:
 
     def unbilled(self) -> Ticket:
         """A ticket for what nobody asked for: it holds nothing."""
-        return Ticket(self, Client("", self._config), 0, open=False)
+        return Ticket(self, Client("", self._config), 0, _open=False)
 
     def _admit(self, client: Client, tokens: int, backlog: Backlog) -> Ticket:
         now, config = self._clock(), self._config

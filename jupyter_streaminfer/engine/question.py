@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from msgspec import Raw
+from msgspec import Raw, Struct, field
 
 from jupyter_streaminfer.engine.admission import Ticket
 from jupyter_streaminfer.engine.model import Model
@@ -48,53 +48,26 @@ class Pending(Protocol):
         """Nobody waits for the answer any more."""
 
 
-class Question:
+class Question(Struct, eq=False):
     """What someone asked and waits for, whatever becomes of the worker. A `dispatch.Task`."""
 
-    __slots__ = (
-        "_client",
-        "_id",
-        "_on_answer",
-        "_on_end",
-        "_request",
-        "accepted",
-        "code",
-        "counted",
-        "model",
-        "outcome",
-        "strikes",
-        "ticket",
-    )
-
-    def __init__(
-        self,
-        id: str,
-        request: Asked,
-        client: str,
-        model: Model,
-        ticket: Ticket,
-        on_answer: OnAnswer,
-        on_end: Callable[[Question], None],
-        counted: tuple[ModelSeries, Tally] | None = None,
-    ) -> None:
-        """``on_answer`` is told once, unless it is cancelled; ``on_end`` in any case, just before.
-
-        ``counted``: where it is open, and will have ended; None for what nobody asked for.
-        """
-        self.strikes = 0
-        self.model = model
-        self.ticket = ticket
-        self._id = id
-        self._request = request
-        self._client = client
-        self._on_answer = on_answer
-        self._on_end = on_end
-        self.counted = counted
-        self.accepted = time.monotonic()
-        self.outcome: Outcome | None = None
-        """What became of it; None while it is open."""
-        self.code: ErrorCode | None = None
-        """Why there is no answer, where there is none."""
+    _id: str
+    _request: Asked
+    _client: str
+    model: Model
+    ticket: Ticket
+    _on_answer: OnAnswer
+    """Told once, unless it is cancelled."""
+    _on_end: Callable[[Question], None]
+    """Told in any case, just before."""
+    counted: tuple[ModelSeries, Tally] | None = None
+    """Where it is open, and will have ended; None for what nobody asked for."""
+    accepted: float = field(default_factory=time.monotonic)
+    strikes: int = 0
+    outcome: Outcome | None = None
+    """What became of it; None while it is open."""
+    code: ErrorCode | None = None
+    """Why there is no answer, where there is none."""
 
     def next_job(self, attempt: str) -> Job:
         """The job that answers it."""
