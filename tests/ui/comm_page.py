@@ -60,13 +60,32 @@ class CommPage:
         self._forget()
         name = type(widget).__module__.rpartition(".")[2]
         widget.send_state()
-        _, data, buffers = self._comm.said.get()
+        state, placed = self._whole()
         self._comm.bytes = 0
-        state = {key: value for key, value in data["state"].items() if not key.startswith("_")}
-        placed = [(path, _text(each)) for path, each in zip(data["buffer_paths"], buffers, strict=True)]
         self.bare.show(name, state, None if self._exposed else self._hear, buffers=placed)
         self._exposed = True
         return self.page
+
+    def _whole(self) -> tuple[dict[str, Any], list[tuple[list[Any], str]]]:
+        """The state that was sent, and where bytes belong in it; with what another thread changed meanwhile.
+
+        A stream that runs has its widget tell of it at any time. A page that got that for the whole state never drew.
+        """
+        assert self._comm is not None
+        updates: list[tuple[Any, list[Any]]] = []
+        while not updates or "_model_module" not in updates[-1][0]["state"]:
+            _, data, buffers = self._comm.said.get(timeout=WAIT_S)
+            if data.get("method") == "update":
+                updates.append((data, buffers))
+        state: dict[str, Any] = {}
+        placed: dict[str, list[tuple[list[Any], str]]] = {}
+        for data, buffers in (updates[-1], *updates[:-1]):
+            for key, value in data["state"].items():
+                state[key], placed[key] = value, []
+            for path, each in zip(data["buffer_paths"], buffers, strict=True):
+                placed[path[0]].append((path, _text(each)))
+        kept = {key: value for key, value in state.items() if not key.startswith("_")}
+        return kept, [place for key in kept for place in placed[key]]
 
     def turn(self) -> None:
         """Carry what was said meanwhile, to the page and to the kernel."""
