@@ -56,10 +56,9 @@ class ModelCalls(Calls):
         ``path``: a model folder or file, as the server sees it, or ``module:factory``; one that is here is meant
         where it is relative. Without it: the bundled model ``name``. ``dtype``: what its weights are kept in,
         ``auto`` being what they are stored in; ``int8`` is smaller, faster and less exact; ``bfloat16`` asked for by
-        name computes in it as well, where that is faster. ``placement``: whether it
-        computes in a ``thread`` or a ``process`` of its own, ``auto`` being as the server is configured. ``pinned``:
-        never unloaded by itself. A load of more than half a second shows a bar of its ``progress``. Interrupting the
-        wait leaves the load under way.
+        name computes in it as well, where that is faster. ``placement``: whether it computes in a ``thread`` or a
+        ``process`` of its own, ``auto`` being as the server is configured. ``pinned``: never unloaded by itself. A load
+        of more than half a second shows a bar of its ``progress``. Interrupting the wait leaves the load under way.
         """
         request = LoadModel(name=name, pinned=pinned, **_version(path, options))
         return self._load(name, lambda: self._transport.load(request), progress)

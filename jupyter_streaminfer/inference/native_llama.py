@@ -24,6 +24,8 @@ FORMS = ["float32", "bfloat16", "int8", "rounding bfloat16"]
 """Of weights, in the order of `Decoder.dtype`."""
 LANES = 16
 """Head dimensions must be multiples of a vector."""
+MAX_INT8_DEPTH = 2**16
+"""Products in a sum of int8: of more, an unsigned byte times 127 each, 32 bits cannot hold every sum."""
 
 
 class NativeLlama:
@@ -44,6 +46,9 @@ class NativeLlama:
             raise UnsupportedError("the package has no kernels for this processor")
         if size.head_dim % LANES:
             raise UnsupportedError(f"the kernels compute heads of a multiple of {LANES}, not of {size.head_dim}")
+        deepest = _deepest(size)
+        if dtype == "int8" and deepest > MAX_INT8_DEPTH:
+            raise UnsupportedError(f"they sum up at most {MAX_INT8_DEPTH} products of int8, not {deepest}")
         self._kernels = kernels
         self._panel = int(kernels.panel_columns())
         form = FORMS.index("rounding bfloat16" if rounds and dtype == "bfloat16" else dtype)
@@ -132,8 +137,7 @@ class NativeLlama:
             return
         size, attended = self._size, self._size.heads * self._size.head_dim
         widths = [size.hidden, size.hidden, size.qkv_rows, attended, size.intermediate]
-        deepest = max(size.hidden, attended, size.intermediate)
-        rounded = self._kernels.rounded_bytes(self._decoder.dtype, rows, deepest)
+        rounded = self._kernels.rounded_bytes(self._decoder.dtype, rows, _deepest(size))
         self._scratch = [*(torch.empty(rows, width) for width in widths), torch.empty(rounded, dtype=torch.uint8)]
         self._scratch_rows = rows
 
@@ -189,6 +193,11 @@ class NativeLlama:
         """The address of a copy that lives as long as the model."""
         self._kept.append(self._arena.copy(tensor))
         return self._kept[-1].data_ptr()
+
+
+def _deepest(size: Architecture) -> int:
+    """The most products that a matrix has in a sum."""
+    return max(size.hidden, size.heads * size.head_dim, size.intermediate)
 
 
 def _padded(tensor: torch.Tensor, multiple: int) -> torch.Tensor:

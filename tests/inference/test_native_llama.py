@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from jupyter_streaminfer.inference.batch import Batch
 from jupyter_streaminfer.inference.blocks import BLOCK_TOKENS
 from jupyter_streaminfer.inference.checkpoint import UnsupportedError, read_json
 from jupyter_streaminfer.inference.native_library import Kernels, builds, library
-from jupyter_streaminfer.inference.native_llama import FORMS, NativeLlama
+from jupyter_streaminfer.inference.native_llama import FORMS, MAX_INT8_DEPTH, NativeLlama
 from jupyter_streaminfer.inference.scheduler import Chunk
 
 from .by_hand import ByHand, assert_equal, prompts, reference
@@ -170,6 +171,13 @@ def test_rows_of_zeros_and_of_tiny_and_huge_numbers(tmp_path: Path) -> None:
     assert torch.equal(found[0], torch.zeros(model.vocabulary))
     for factor, each in zip(factors[1:], found[1:], strict=True):
         torch.testing.assert_close(each / factor, expected[0], atol=0.05, rtol=0.05)
+
+
+def test_sums_that_int8_could_overflow_are_refused(tmp_path: Path) -> None:
+    folder = build_causal(tmp_path, config(**WIDE))
+    size = replace(Architecture.read(read_json(folder / "config.json")), intermediate=MAX_INT8_DEPTH + 1)
+    with pytest.raises(UnsupportedError, match="at most 65536 products of int8, not 65537"):
+        NativeLlama(folder, size, dtype="int8", threads=1)
 
 
 def test_heads_that_no_vector_holds_are_left_to_torch(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 // One step of a decoder of the Llama family on the CPU, in one call that never comes back to the interpreter.
 //
-// Activations and the KV cache are float32, weights float32, bfloat16 or int8 with a scale a column: a bfloat16 model
-// gives what its weights give in float32.
+// Activations and the KV cache are float32, weights float32, bfloat16 or int8 with a scale a column. forms.h says what
+// becomes of activations where they are multiplied with weights.
 // inference/native_llama.py packs the weights and fills these structures; they must agree field by field.
 
 #include "attention.h"

@@ -142,7 +142,7 @@ struct FormOf<rounding_bfloat16> {
 };
 
 // int8 in fours: a row is rounded to 65,535 steps of its own, whose high and low bytes are multiplied one after the other;
-// sums are whole numbers, and exact.
+// sums are whole numbers, and exact up to a depth of 2^31 / (255 * 127), which inference/native_llama.py sees to.
 struct Fours {
     static constexpr int DEPTH = 4;
     static constexpr int ROWS = 6;

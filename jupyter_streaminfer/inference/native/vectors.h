@@ -28,7 +28,6 @@ constexpr int PANEL_VECTORS = 1;  // 16 registers: a tile of 6 rows by 16 column
 constexpr int MAX_ROWS = 6;
 #endif
 constexpr int PANEL = LANES * PANEL_VECTORS;
-constexpr int REGISTERS_A_ROW = 2;  // in a tile, either way
 
 INLINE v16 splat(float value) { return value - v16{}; }
 
