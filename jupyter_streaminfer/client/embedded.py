@@ -122,19 +122,19 @@ class EmbeddedTransport:
         """See `Transport.generate`."""
         request, _ = checked(request)
         stream = await self._engine.generate(request, self._client)
-        self._read(stream, Attach(request.id, stream.id), sink)
+        self._read(stream, Attach(request.id, stream.id, snapshot=True), sink)
 
     async def run(self, request: Run, sink: Sink) -> None:
         """See `Transport.run`."""
         request, _ = checked(request)
         stream = await self._engine.run(request, self._client)
-        self._read(stream, Attach(request.id, stream.id), sink)
+        self._read(stream, Attach(request.id, stream.id, snapshot=True), sink)
 
     async def continue_(self, request: Continue, sink: Sink) -> None:
         """See `Transport.continue_`."""
         request, _ = checked(request)
         stream = await self._engine.continue_(request, self._client)
-        self._read(stream, Attach(request.id, stream.id), sink)
+        self._read(stream, Attach(request.id, stream.id, snapshot=True), sink)
 
     async def attach(self, request: Attach, sink: Sink) -> None:
         """See `Transport.attach`."""

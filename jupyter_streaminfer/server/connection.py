@@ -245,11 +245,13 @@ class Connection:
         try:
             match request:
                 case Generate():
-                    self._read(request.id, await engine.generate(request, client))
+                    stream = await engine.generate(request, client)
                 case Run():
-                    self._read(request.id, await engine.run(request, client))
+                    stream = await engine.run(request, client)
                 case Continue():
-                    self._read(request.id, await engine.continue_(request, client))
+                    stream = await engine.continue_(request, client)
+            # Who began it knows it by this answer only: where its log shrank before this turn, a snapshot tells that.
+            self._read(request.id, stream, snapshot=True)
         except StreaminferError as error:
             self._reply(Error.of(error.info, request.id))
         except Exception:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jupyter_streaminfer.engine import Engine
+from jupyter_streaminfer.engine import Engine, Stream
+from jupyter_streaminfer.protocol import Generate
 
 from .conftest import ended
 from .test_connection import GREEDY, is_terminal, text
@@ -108,6 +109,26 @@ class TestBelowTheFloor:
         rest = await second.receive_until(is_terminal)
         assert again["snapshot"]["text"] + text(rest) == stream.text
         assert seqs(rest) == list(range(stream.floor, stream.head))
+
+    async def test_who_began_it_is_told_which_it_is_however_late(
+        self, engine: Engine, connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A stream that was faster than the loop was refused as expired to who began it, and it had no name then."""
+        generate = engine.generate
+
+        async def generate_late(request: Generate, client: str = "") -> Stream:
+            stream = await generate(request, client)
+            await ended(stream)
+            return stream
+
+        monkeypatch.setattr(engine, "generate", generate_late)
+        socket = await connect()
+        socket.send(**GREEDY, id="g", max_tokens=600, detached=True)
+        attached, *rest = await socket.receive_until(is_terminal)
+        stream = engine.stream(attached["stream"])
+        assert (attached["type"], attached["id"], attached["floor"]) == ("attached", "g", stream.floor)
+        assert attached["floor"] > 0
+        assert attached["snapshot"]["text"] + text(rest) == stream.text
 
     async def test_a_reader_that_lags_below_it_is_told_and_the_connection_goes_on(
         self, engine: Engine, app, connect, monkeypatch: pytest.MonkeyPatch
