@@ -67,8 +67,8 @@ async def test_a_seeded_stream_is_the_same_alone_and_in_a_crowd(engine: Engine) 
 
 
 async def test_a_cancel_ends_one_stream_and_disturbs_no_other(engine: Engine) -> None:
-    doomed = await engine.generate(request(max_tokens=200))
     other = await engine.generate(request(id="g2", max_tokens=100))
+    doomed = await engine.generate(request(max_tokens=200))
     engine.cancel(doomed.id)
     (terminal,) = (await asyncio.wait_for(read(doomed), 30))[-1:]
     assert isinstance(terminal, Cancelled)

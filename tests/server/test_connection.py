@@ -99,7 +99,7 @@ async def test_two_connections_share_a_stream(engine: Engine, connect) -> None:
 async def test_a_stream_is_read_once_a_connection(engine: Engine, connect) -> None:
     """Events name their stream, not the request: two readings on one connection could not be told apart."""
     socket = await connect()
-    socket.send(**GREEDY, id="g", max_tokens=600)
+    socket.send(**GREEDY, id="g", max_tokens=ENDLESS)
     stream = (await socket.receive())["stream"]
     answer = await socket.ask(type="attach", id="a", stream=stream)
     assert (answer["type"], answer["field"]) == ("error", "stream")
