@@ -4,6 +4,10 @@
 ``demo`` under way all the time, from another process: each that ends is followed by another. Prints p50, p95, p99
 of a kernel's ``execute_request`` round trip and of ``GET /api/status``, and their ratios; kept in
 ``results/neighbour.json``.
+
+``--apart``: with the clients and the model on one core, so that the server has another whenever it wants one, as
+where the clients are on other machines. Else a client at real-time priority may sit on the core that the model has
+left for the server, and go before it there.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import time
 import uuid
@@ -18,6 +23,7 @@ import uuid
 import live_server
 import load
 from figures import keep, summary
+from processes import keep_to, tree, two_cores
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 from workload import Prompts, Workload
@@ -90,13 +96,19 @@ async def begin(server: live_server.Server, workload: Workload) -> subprocess.Po
 
 
 async def measure(
-    server: live_server.Server, rounds: int, seconds: float, tokens: int, arrivals: str, placement: str
+    server: live_server.Server, rounds: int, seconds: float, tokens: int, arrivals: str, placement: str, apart: bool
 ) -> dict:  # type: ignore[type-arg]
     """Idle and loaded periods in turn; the figures of each kind together."""
     kernel = server.request("POST", "api/kernels", {"name": "python3"})
     address = f"{server.websocket}api/kernels/{kernel['id']}/channels"
     channels = await websocket_connect(HTTPRequest(address, headers=server.headers))
+    without = tree(server.pid)
     server.request("POST", "streaminfer/api/models", {"name": MODEL, "placement": placement})
+    if apart:
+        _, others = two_cores()
+        os.sched_setaffinity(0, others)
+        for each in set(tree(server.pid)) - set(without):
+            keep_to(each, others)
     load.real_time()
     await period(server, channels, seconds / 2)
     executes: dict[str, list[float]] = {"idle": [], "loaded": []}
@@ -122,6 +134,7 @@ async def measure(
     }
     return {
         "arrivals": arrivals,
+        "apart": apart,
         "new_tokens": tokens,
         "placement": server.request("GET", f"streaminfer/api/models/{MODEL}")["placement"],
         "loaded_over_idle": ratios,
@@ -143,11 +156,16 @@ def main() -> None:
         help="drawn lengths, so that streams begin and end each by itself; or equal ones, all at once",
     )
     parser.add_argument("--placement", choices=["auto", "thread", "process"], default="auto", help="of the model")
+    parser.add_argument(
+        "--apart", action="store_true", help="the clients and the model (in a process) on one core, the server not"
+    )
     parser.add_argument("--name", default="neighbour", help="of the file of results")
     options = parser.parse_args()
+    if options.apart and (options.placement == "thread" or not two_cores()[1]):
+        parser.error("--apart wants two cores that can be chosen, and the model in a process")
+    arguments = (options.rounds, options.seconds, options.tokens, options.arrivals, options.placement, options.apart)
     with live_server.running() as server:
-        measured = measure(server, options.rounds, options.seconds, options.tokens, options.arrivals, options.placement)
-        print(keep(options.name, asyncio.run(measured)))
+        print(keep(options.name, asyncio.run(measure(server, *arguments))))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,12 @@ def two_cores() -> tuple[list[int], list[int]]:
     return [server], [others]
 
 
+def keep_to(pid: int, cores: list[int]) -> None:
+    """Have all threads that the process has so far compute on these cores only."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), cores)
+
+
 def suspend(pid: int) -> None:
     """Stop the tree where it is: an idle peer that spins must not take a core from the one that is measured."""
     _signal(pid, signal.SIGSTOP)
