@@ -103,6 +103,7 @@ async def test_a_stream_is_read_once_a_connection(engine: Engine, connect) -> No
     stream = (await socket.receive())["stream"]
     answer = await socket.ask(type="attach", id="a", stream=stream)
     assert (answer["type"], answer["field"]) == ("error", "stream")
+    assert await socket.ask(type="cancel", id="c", stream=stream) == {"type": "ok", "id": "c"}
 
 
 async def test_cancel_is_answered_and_ends_the_stream(engine: Engine, connect) -> None:

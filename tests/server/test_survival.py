@@ -155,7 +155,7 @@ class TestBelowTheFloor:
         await ended(stream)
         gate.set()
         attached, *_, refused = await socket.receive_until(lambda message: message["type"] == "error")
-        assert (attached["type"], attached["floor"]) == ("attached", 0)
+        assert (attached["type"], attached["floor"] < stream.floor) == ("attached", True)
         assert (refused["id"], refused["code"], refused["field"]) == ("g", "expired", "after")
         again = await socket.ask(type="attach", id="a", stream=stream.id, snapshot=True)
         assert again["type"] == "attached"
@@ -164,9 +164,9 @@ class TestBelowTheFloor:
 
 async def test_a_deadline_ends_a_stream_in_order_and_it_can_be_continued(engine: Engine, connect) -> None:
     socket = await connect()
-    socket.send(**GREEDY, id="whole", max_tokens=1000)
+    socket.send(**GREEDY, id="whole", max_tokens=4000)
     reference = text(await socket.receive_until(is_terminal))
-    socket.send(**GREEDY, id="g", max_tokens=1000, deadlines={"total_ms": 100})
+    socket.send(**GREEDY, id="g", max_tokens=4000, deadlines={"total_ms": 250})
     parts = [await socket.receive_until(is_terminal)]
     assert (parts[0][-1]["type"], parts[0][-1]["reason"]) == ("incomplete", "deadline")
     while parts[-1][-1]["type"] == "incomplete" and len(parts) < 100:

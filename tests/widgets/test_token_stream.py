@@ -38,6 +38,11 @@ class Watch:
         with self._changed:
             assert self._changed.wait_for(reached, TIMEOUT_S), {name: getattr(self._widget, name) for name in traits}
 
+    def until_tokens(self, count: int) -> None:
+        """An update sets one trait after the other: the figures were once read before they were of the text."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._widget.figures["tokens"] == count, TIMEOUT_S)
+
 
 def receive(widget: TokenStream, kind: str) -> None:
     """What the page sends, as ipywidgets delivers it."""
@@ -126,4 +131,4 @@ def test_a_stream_that_its_deadline_ended_is_continued_on_request(client: Client
     rest = client.attach(widget.stream).wait()
     assert rest.text
     watch.until(text=part.text + rest.text)
-    assert widget.figures["tokens"] == len(part.token_ids) + len(rest.token_ids)
+    watch.until_tokens(len(part.token_ids) + len(rest.token_ids))
