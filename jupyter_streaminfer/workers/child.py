@@ -80,6 +80,7 @@ class Child:
             self._send(Refused(_with_limit(error, hello.spec.bounds.memory_bytes)))
             leave(0)
         self._runtime = runtime
+        limits.give_way()
         self._send(Loaded(runtime.info))
         try:
             self._steps.run(runtime)

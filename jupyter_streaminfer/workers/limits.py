@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 NICENESS = 10
-"""As the computing threads of the thread placement: the event loop and the kernels go first."""
+"""The event loop and the kernels go first."""
 OOM_SCORE = 500
 """How much more willingly than the server the kernel takes the process when memory runs out, of 1000."""
 
@@ -35,13 +35,12 @@ def keep_lifeline() -> None:
 
 
 def keep_limits(memory_bytes: int) -> None:
-    """Bound the memory (0: not; Linux only), leave no core dump, and yield to the server for time and for memory."""
+    """Bound the memory (0: not; Linux only), leave no core dump, and go first when the machine runs out of it."""
     if sys.platform == "win32":
         return
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(NICENESS)
     if sys.platform == "linux":
         if memory_bytes:
             # Data, not address space: torch maps far more than it ever uses.
@@ -51,3 +50,18 @@ def keep_limits(memory_bytes: int) -> None:
         score = Path("/proc/self/oom_score_adj")
         with contextlib.suppress(OSError):  # some containers hide it
             score.write_text(str(min(1000, int(score.read_text()) + OOM_SCORE)))
+
+
+def give_way() -> None:
+    """Compute at a lower priority than the server and the kernels, with all threads that there are.
+
+    For steps, not for the load before them: at this priority that takes half a minute instead of a few seconds beside
+    kernels that use every core, and streams that lost their worker wait for it.
+    """
+    if sys.platform == "linux":  # where each thread has a priority of its own, which new ones inherit
+        lower = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, int(thread), lower)
+    elif sys.platform != "win32":
+        os.nice(NICENESS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NICENESS = 10
-"""How much lower than the event loop's the computing threads' priority is, so that the server still feels idle."""
 SWITCH_INTERVAL_S = 0.0005
 """How long the event loop waits at most for a computing thread to let go of the interpreter; Python's own is 5 ms."""
 
@@ -104,7 +101,6 @@ class ThreadWorker:
     # On the worker's thread.
 
     def _run(self, ended: asyncio.Event) -> None:
-        _lower_priority()
         try:
             self._compute()
         finally:
@@ -170,13 +166,3 @@ def _loss(error: Exception) -> WorkerLostError:
         'placement "process", where another process takes over.',
         restartable=False,
     )
-
-
-def _lower_priority() -> None:
-    """Yield to the event loop whenever it wants a core; threads started from here inherit it.
-
-    Linux alone gives single threads a priority of their own; elsewhere the call would slow the whole server.
-    """
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))

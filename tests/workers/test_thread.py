@@ -1,4 +1,4 @@
-"""The thread placement alone: a lower priority, and an end that leaves nothing behind."""
+"""The thread placement alone: the loop's priority, and an end that leaves nothing behind."""
 
 import asyncio
 import gc
@@ -31,10 +31,14 @@ def threads() -> list[threading.Thread]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
-async def test_the_computing_thread_yields_to_the_loop(worker) -> None:
+async def test_the_computing_thread_has_the_loops_priority(worker) -> None:
+    """It had a lower one. Beside kernels that use every core it then seldom ran, and held the interpreter meanwhile.
+
+    The loop waited for it up to 4 s while a model was loaded, and 44 ms while streams ran; 0.5 s and 12 ms since.
+    """
     (thread,) = threads()
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == min(19, own + 10)
+    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == own
 
 
 async def test_stopping_leaves_no_thread(tiny_llama: Path) -> None:
