@@ -1,4 +1,7 @@
-"""OpenTelemetry: a real OTLP/HTTP receiver gets the figures of what a real server did."""
+"""OpenTelemetry: a real OTLP/HTTP receiver gets the figures of what a real server did.
+
+The packages are imported here: the extension does it on a thread, and pytest once went through all modules meanwhile.
+"""
 
 import asyncio
 import gzip
@@ -10,6 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import opentelemetry.exporter.otlp.proto.http.metric_exporter
+import opentelemetry.sdk.metrics.view  # noqa: F401 (see above)
 import pytest
 from msgspec import structs
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
