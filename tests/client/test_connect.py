@@ -190,7 +190,7 @@ def test_a_server_that_is_started_anew_does_not_know_the_stream(tmp_path: Path, 
         with connect(server.url, server.token, reconnect_s=120) as client:
             client.load("tiny", long_llama)
             stream = client.generate("tiny", "The", max_tokens=ENDLESS, ignore_eos=True)
-            next(iter(stream))
+            next(delta for delta in stream if stream.text)  # a first token may be half a character
             server.kill()
             server = JupyterServer(tmp_path, port=server.port)
             with pytest.raises(StreaminferError, match="what was received is kept") as raised:

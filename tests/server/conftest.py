@@ -20,7 +20,7 @@ from traitlets.config import Config
 from jupyter_streaminfer.engine import Engine, Stream
 from jupyter_streaminfer.server.app import StreaminferApp
 
-TIMEOUT_S = 90
+TIMEOUT_S = 30
 
 
 @pytest.fixture(autouse=True)
